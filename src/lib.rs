@@ -19,3 +19,5 @@
 
 // In import order, not in that of the alphabet: rustfmt leaves groups of one alone.
 pub mod base;
+
+pub mod policy;
