@@ -23,3 +23,5 @@ pub mod base;
 pub mod policy;
 
 pub mod wire;
+
+pub mod conn;
