@@ -25,3 +25,5 @@ pub mod policy;
 pub mod wire;
 
 pub mod conn;
+
+pub mod shard;

@@ -1,0 +1,393 @@
+//! The loop of a shard: the only file that touches client sockets.
+//!
+//! ```text
+//! turn: poll → now → drain mail → read, accept → fire deadlines → report → flush → retire → report
+//! ```
+//!
+//! Mail comes before sockets: what was published before a client asked is before the answer.
+//!
+//! Sockets are registered once, edge-triggered, for both directions: an edge for writing comes
+//! only after a write fell short, so there is no `epoll_ctl` per message. A socket that was not
+//! read to its end within the turn's budget is kept in a list: no edge will announce the rest.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, TrySendError};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use socket2::SockRef;
+
+use crate::base::slots::Id;
+use crate::base::time::Now;
+use crate::shard::admission::Admission;
+use crate::shard::clock::Clock;
+use crate::shard::core::{Core, Wires, Wrote};
+use crate::shard::counters::Counters;
+use crate::shard::mail::Report;
+use crate::shard::mailbox::{Mailroom, WakeGate};
+use crate::shard::orders::Onward;
+
+/// The mailbox's token. Connections use their packed [`Id`].
+pub const WAKER: Token = Token(usize::MAX);
+const LISTENER: Token = Token(usize::MAX - 1);
+/// Readiness events taken per poll.
+const POLL_EVENTS: usize = 1024;
+/// The shard's one read buffer.
+const READ_BYTES: usize = 64 << 10;
+/// Bytes read from one socket in one turn: one client cannot keep the others waiting.
+const READ_BUDGET: usize = 128 << 10;
+/// Sockets accepted in one turn.
+const ACCEPT_BUDGET: usize = 256;
+/// How long accepting pauses when descriptors have run out.
+const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Reports on their way to the sequencer, and its wake gate.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// The sequencer's inbox.
+    pub inbox: Sender<Report>,
+    /// Wakes the sequencer.
+    pub gate: Arc<WakeGate>,
+}
+
+/// One shard's thread.
+pub struct Reactor {
+    poll: Poll,
+    listener: TcpListener,
+    accepts: bool,
+    accept_again_at: Option<u64>,
+    sockets: Sockets,
+    core: Core,
+    mailroom: Mailroom,
+    upstream: Upstream,
+    admission: Arc<Admission>,
+    counters: Arc<Counters>,
+    clock: Clock,
+    buffer: Box<[u8]>,
+    /// Connections with more to read than their budget allowed.
+    unread: Vec<Id>,
+    stop_when_empty: bool,
+}
+
+#[derive(Default)]
+struct Sockets {
+    by_slot: Vec<Option<TcpStream>>,
+}
+
+impl Reactor {
+    /// A shard that accepts on `listener`. `poll` is where the waker of its mailbox is
+    /// registered as [`WAKER`].
+    ///
+    /// # Errors
+    /// When the listener cannot be registered.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "assembled in one place, from parts that are made elsewhere"
+    )]
+    pub fn new(
+        poll: Poll,
+        mut listener: TcpListener,
+        core: Core,
+        mailroom: Mailroom,
+        upstream: Upstream,
+        admission: Arc<Admission>,
+        counters: Arc<Counters>,
+        clock: Clock,
+    ) -> io::Result<Reactor> {
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        Ok(Reactor {
+            poll,
+            listener,
+            accepts: true,
+            accept_again_at: None,
+            sockets: Sockets::default(),
+            core,
+            mailroom,
+            upstream,
+            admission,
+            counters,
+            clock,
+            buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            unread: Vec::new(),
+            stop_when_empty: false,
+        })
+    }
+
+    /// Runs until it is told to stop.
+    ///
+    /// # Errors
+    /// When polling fails, which leaves nothing sensible to do.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(POLL_EVENTS);
+        let mut more = false;
+        loop {
+            let now = self.poll_once(&mut events, more)?;
+            self.counters.turns.add(1);
+            if self.take_mail(now) == Onward::Stop {
+                self.core.end_all(now);
+                self.core.flush(&mut self.sockets, now);
+                self.sockets.shut_all();
+                return Ok(());
+            }
+            let mut busy = self.take_readiness(&events, now);
+            busy |= self.accept_some(now);
+            busy |= self.read_unread(now);
+            self.core.fire_deadlines(now);
+            // Before its client knows: what that does next, on another shard, comes after it.
+            self.send_reports();
+            busy |= self.core.flush(&mut self.sockets, now);
+            self.core.retire(&mut self.sockets);
+            busy |= self.send_reports();
+            if self.stop_when_empty && self.core.is_drained() {
+                return Ok(());
+            }
+            // What a full sweep left in the mailbox has room once the sweep is done.
+            more = busy || self.mailroom.has_events();
+        }
+    }
+
+    /// Sleeps until something happens or falls due, and reads the turn's time.
+    fn poll_once(&mut self, events: &mut Events, more: bool) -> io::Result<Now> {
+        let timeout = if more {
+            Duration::ZERO
+        } else {
+            let now = self.clock.now();
+            let due = self.core.due_in(now);
+            let accept = self.accept_again_at.map_or(u64::MAX, |at| at.saturating_sub(now.mono));
+            Duration::from_millis(due.min(accept))
+        };
+        match self.poll.poll(events, Some(timeout)) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::Interrupted => events.clear(),
+            Err(e) => return Err(e),
+        }
+        self.mailroom.begin();
+        Ok(self.clock.now())
+    }
+
+    /// Serves the sockets that have something. `true`: some have more than was taken.
+    fn take_readiness(&mut self, events: &Events, now: Now) -> bool {
+        for event in events {
+            match event.token() {
+                WAKER => {}
+                LISTENER => self.accepts = true,
+                Token(word) => {
+                    let id = Id::unpack(word as u64);
+                    if event.is_writable() && self.core.id_at(id.slot) == Some(id) {
+                        self.core.handle_writable(id.slot);
+                    }
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        self.read(id, event.is_read_closed() || event.is_error(), now);
+                    }
+                }
+            }
+        }
+        events.iter().count() >= POLL_EVENTS
+    }
+
+    fn read_unread(&mut self, now: Now) -> bool {
+        for id in std::mem::take(&mut self.unread) {
+            self.read(id, true, now);
+        }
+        !self.unread.is_empty()
+    }
+
+    /// Reads one socket until it is empty or the budget is spent. A read that does not fill
+    /// the buffer has emptied the socket: what comes later makes a new edge. Only where the
+    /// end of the stream was announced must it be read out to the end.
+    fn read(&mut self, id: Id, to_the_end: bool, now: Now) {
+        if self.core.id_at(id.slot) != Some(id) {
+            return;
+        }
+        let mut spent = 0;
+        loop {
+            let Some(socket) = self.sockets.get(id.slot) else { return };
+            match (&*socket).read(&mut self.buffer) {
+                Ok(0) => return self.core.handle_end(id, now),
+                Ok(n) => {
+                    self.core.handle_bytes(id, &mut self.buffer[..n], now);
+                    spent += n;
+                    if n < self.buffer.len() && !to_the_end {
+                        return;
+                    }
+                    if spent >= READ_BUDGET {
+                        self.unread.push(id);
+                        return;
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.core.handle_broken(id, now),
+            }
+        }
+    }
+
+    /// Accepts what waits. `true`: more may wait.
+    fn accept_some(&mut self, now: Now) -> bool {
+        if self.accept_again_at.is_some_and(|at| at <= now.mono) {
+            self.accept_again_at = None;
+            self.accepts = true;
+        }
+        if !self.accepts || self.accept_again_at.is_some() {
+            return false;
+        }
+        for _ in 0..ACCEPT_BUDGET {
+            if !self.admission.has_descriptor() {
+                self.pause_accepting("no descriptor is left for clients", now);
+                return false;
+            }
+            match self.listener.accept() {
+                Ok((socket, peer)) => self.welcome(socket, peer.ip(), now),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.accepts = false;
+                    return false;
+                }
+                Err(e) if is_exhaustion(&e) => {
+                    self.pause_accepting(&e.to_string(), now);
+                    return false;
+                }
+                // The peer gave up between its SYN and our accept; the next one may be fine.
+                Err(_) => {}
+            }
+        }
+        true
+    }
+
+    /// Leaves who waits to the kernel for a while.
+    fn pause_accepting(&mut self, why: &str, now: Now) {
+        if self.counters.accept_pauses.read() == 0 {
+            tracing::warn!(why, "accepting pauses: out of descriptors or memory");
+        }
+        self.counters.accept_pauses.add(1);
+        self.accept_again_at = Some(now.mono + ACCEPT_PAUSE_MS);
+    }
+
+    fn welcome(&mut self, mut socket: TcpStream, peer: std::net::IpAddr, now: Now) {
+        if !self.admission.take_socket() {
+            self.counters.turned_away.add(1);
+            // Best effort: the request was not read, so the answer may not survive the close.
+            let _ = socket.write(OVERRUN);
+            let _ = socket.shutdown(Shutdown::Write);
+            return;
+        }
+        let id = self.core.welcome(peer, now);
+        let token = Token(id.pack() as usize);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let registered = self.poll.registry().register(&mut socket, token, both);
+        self.sockets.put(id.slot, socket);
+        if registered.is_err() {
+            self.core.handle_broken(id, now);
+        }
+    }
+
+    /// Takes all orders, and as many events as have room under way.
+    fn take_mail(&mut self, now: Now) -> Onward {
+        while let Some(order) = self.mailroom.next_order() {
+            match self.core.handle_order(order, now) {
+                Onward::Go => {}
+                Onward::StopWhenEmpty => self.stop_when_empty = true,
+                Onward::Stop => return Onward::Stop,
+            }
+        }
+        let mut taken = 0;
+        while taken < EVENT_BUDGET && self.core.has_room() {
+            let Some(mail) = self.mailroom.next_mail() else { break };
+            self.core.handle_mail(mail, now);
+            taken += 1;
+        }
+        Onward::Go
+    }
+
+    /// Sends what the shard has for the sequencer. `true`: its inbox is full, try again.
+    fn send_reports(&mut self) -> bool {
+        let reports = self.core.reports();
+        if reports.is_empty() {
+            return false;
+        }
+        while let Some(report) = reports.pop_front() {
+            match self.upstream.inbox.try_send(report) {
+                Ok(()) => {}
+                Err(TrySendError::Full(report)) => {
+                    reports.push_front(report);
+                    break;
+                }
+                // The sequencer is gone: the node is stopping.
+                Err(TrySendError::Disconnected(_)) => break,
+            }
+        }
+        self.upstream.gate.open();
+        !self.core.reports().is_empty()
+    }
+}
+
+/// Events taken from the mailbox in one turn. Events for single users do not join the sweep,
+/// so that its room does not bound them.
+const EVENT_BUDGET: usize = 1024;
+
+const OVERRUN: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
+    Content-Type: application/json\r\nContent-Length: 60\r\n\r\n\
+    {\"error\":{\"code\":\"node_full\",\"message\":\"too many sockets\"}}\n";
+
+/// Whether accepting failed for want of something that may come back.
+fn is_exhaustion(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}
+
+impl Sockets {
+    fn put(&mut self, slot: u32, socket: TcpStream) {
+        let slot = slot as usize;
+        if self.by_slot.len() <= slot {
+            self.by_slot.resize_with(slot + 1, || None);
+        }
+        self.by_slot[slot] = Some(socket);
+    }
+
+    /// Ends all streams in good order; what is written is still delivered.
+    fn shut_all(&mut self) {
+        for slot in 0..self.by_slot.len() as u32 {
+            self.shut(slot);
+        }
+    }
+
+    fn get(&self, slot: u32) -> Option<&TcpStream> {
+        self.by_slot.get(slot as usize)?.as_ref()
+    }
+}
+
+impl Wires for Sockets {
+    fn write(&mut self, slot: u32, slices: &[IoSlice<'_>]) -> Wrote {
+        let Some(mut socket) = self.get(slot) else { return Wrote::Broken };
+        loop {
+            let wrote = match slices {
+                [one] => socket.write(one),
+                many => socket.write_vectored(many),
+            };
+            return match wrote {
+                Ok(n) => Wrote::Bytes(n),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => Wrote::Bytes(0),
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => Wrote::Broken,
+            };
+        }
+    }
+
+    fn shut(&mut self, slot: u32) {
+        if let Some(socket) = self.get(slot) {
+            let _ = socket.shutdown(Shutdown::Write); // Broken sockets say so when read.
+        }
+    }
+
+    fn drop(&mut self, slot: u32, abort: bool) {
+        let Some(socket) = self.by_slot.get_mut(slot as usize).and_then(Option::take) else { return };
+        if abort {
+            // A reset instead of an orderly end; a socket that refuses is closed all the same.
+            let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+        }
+        drop(socket); // Closing the descriptor also ends its registration.
+    }
+}

@@ -1,0 +1,389 @@
+//! The sweep: how events travel over the slots of a shard, many at a time.
+//!
+//! Slots form a ring, and a cursor goes round it. An event that arrives joins the sweep where
+//! the cursor stands and leaves it when the cursor is there again; meanwhile the cursor writes
+//! to each slot everything that is in the sweep. So a single event goes out at once, what
+//! arrives during a pass joins it in the middle instead of waiting for its end, a burst leaves
+//! as one write per connection, and every connection still gets events in their order.
+//!
+//! ```text
+//!            cursor ▼
+//! slots  0 1 2 3 4 5 6 7 8 9     e1 joined at 2: has 0 1 left after the wrap
+//!            e1^   ^e2           e2 joined at 5: goes with e1 to 5…9 and 0 1, then alone to 2 3 4
+//! ```
+//!
+//! Viewers of one class get the same events, so the bytes they get are gathered once per
+//! outcome of the filter, not per connection.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::policy::{Verdict, ViewerClass};
+use crate::shard::columns::ClassId;
+use crate::shard::envelope::Envelope;
+
+/// Events in a sweep at most. What a burst brings beyond it waits in the mailbox for a place.
+pub const EVENTS_MAX: usize = 256;
+/// Bytes in a sweep past which no further event joins: what one write carries at most, but for
+/// a single larger event. Past the size of a socket's buffer gathering gains nothing.
+pub const BYTES_MAX: usize = 256 << 10;
+
+#[derive(Debug)]
+struct Traveller {
+    envelope: Arc<Envelope>,
+    lap: u64,
+    slot: u32,
+}
+
+/// What the viewers of one class get.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Whole frames back to back; empty: nothing.
+    pub bytes: Bytes,
+    /// How many events those are.
+    pub events: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Chosen([u64; EVENTS_MAX / 64]);
+
+/// Events under way to the slots of one shard.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    travellers: VecDeque<Traveller>,
+    bytes: usize,
+    lap: u64,
+    cursor: u32,
+    /// Changes with the travellers; outcomes of another edition are void.
+    edition: u64,
+    by_class: Vec<(u64, Outcome)>,
+    by_choice: Vec<(Chosen, Outcome)>,
+    choices_of: u64,
+}
+
+impl Sweep {
+    /// Whether nothing is under way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.travellers.is_empty()
+    }
+
+    /// Whether another event may join.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.travellers.len() < EVENTS_MAX && self.bytes < BYTES_MAX
+    }
+
+    /// An event joins where the cursor stands.
+    pub fn join(&mut self, envelope: Arc<Envelope>) {
+        self.bytes += envelope.frame.len();
+        self.travellers.push_back(Traveller { envelope, lap: self.lap, slot: self.cursor });
+        self.edition += 1;
+    }
+
+    /// Where the cursor is.
+    #[must_use]
+    pub fn cursor(&self) -> u32 {
+        self.cursor
+    }
+
+    /// Moves the cursor on.
+    pub fn set_cursor(&mut self, slot: u32) {
+        self.cursor = slot;
+    }
+
+    /// Wraps the cursor at `width`, lets go of events that have been everywhere, and says how
+    /// far the cursor may go with the present travellers; `None` when none is left.
+    pub fn leg(&mut self, width: u32) -> Option<u32> {
+        if self.cursor >= width {
+            self.cursor = 0;
+            self.lap += 1;
+        }
+        while let Some(t) = self.travellers.front() {
+            let finished = self.lap > t.lap + 1 || (self.lap == t.lap + 1 && self.cursor >= t.slot);
+            if !finished {
+                let stop = if self.lap == t.lap { width } else { t.slot.min(width) };
+                return Some(stop);
+            }
+            self.bytes -= t.envelope.frame.len();
+            self.travellers.pop_front();
+            self.edition += 1;
+        }
+        None
+    }
+
+    /// The events that the cursor has not brought to `slot` yet, in order.
+    pub fn ahead_of(&self, slot: u32) -> impl Iterator<Item = &Arc<Envelope>> {
+        let (lap, cursor) = (self.lap, self.cursor);
+        self.travellers
+            .iter()
+            .filter(move |t| {
+                let visit = if slot >= t.slot { t.lap } else { t.lap + 1 };
+                (lap, cursor) <= (visit, slot)
+            })
+            .map(|t| &t.envelope)
+    }
+
+    /// What viewers of a class get of the present travellers.
+    // Asked once per slot: what is known already must cost a look-up and no call.
+    #[inline]
+    pub fn outcome(&mut self, class: ClassId, masks: &ViewerClass) -> &Outcome {
+        let index = class as usize;
+        if self.by_class.get(index).is_none_or(|(edition, _)| *edition != self.edition) {
+            self.refresh(index, masks);
+        }
+        &self.by_class[index].1
+    }
+
+    #[cold]
+    fn refresh(&mut self, index: usize, masks: &ViewerClass) {
+        if self.by_class.len() <= index {
+            self.by_class.resize(index + 1, (u64::MAX, Outcome::default()));
+        }
+        let outcome = self.build(masks);
+        self.by_class[index] = (self.edition, outcome);
+    }
+
+    /// Drops what was gathered, so that it does not outlive its use.
+    pub fn rest(&mut self) {
+        debug_assert!(self.travellers.is_empty());
+        self.by_choice.clear();
+        self.by_class.clear();
+    }
+
+    fn build(&mut self, masks: &ViewerClass) -> Outcome {
+        if self.choices_of != self.edition {
+            self.choices_of = self.edition;
+            self.by_choice.clear(); // They name travellers by index.
+        }
+        let mut chosen = Chosen::default();
+        let (mut events, mut bytes, mut last) = (0, 0, 0);
+        for (i, t) in self.travellers.iter().enumerate() {
+            if t.envelope.audience.ask_class(masks) == Verdict::Yes {
+                chosen.0[i / 64] |= 1 << (i % 64);
+                (events, bytes, last) = (events + 1, bytes + t.envelope.frame.len(), i);
+            }
+        }
+        if events == 0 {
+            return Outcome::default();
+        }
+        if events == 1 {
+            return Outcome { bytes: self.travellers[last].envelope.frame.clone(), events };
+        }
+        if let Some((_, outcome)) = self.by_choice.iter().find(|(c, _)| *c == chosen) {
+            return outcome.clone();
+        }
+        let mut gathered = BytesMut::with_capacity(bytes);
+        for (i, t) in self.travellers.iter().enumerate() {
+            if chosen.0[i / 64] & 1 << (i % 64) != 0 {
+                gathered.extend_from_slice(&t.envelope.frame);
+            }
+        }
+        let outcome = Outcome { bytes: gathered.freeze(), events };
+        self.by_choice.push((chosen, outcome.clone()));
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::masks::Mask;
+    use crate::policy::{Audience, EventType, Namespace, Reach, Role, Viewer};
+    use crate::shard::columns::{Columns, Flag};
+    use proptest::prelude::*;
+
+    /// An event for those of `roles` who subscribed to the namespace of that number.
+    fn envelope(position: u64, roles: u64, namespace: u8, person: Option<u8>) -> Arc<Envelope> {
+        let audience = Audience {
+            namespace: Namespace(namespace),
+            reach: Reach::Subscribers,
+            roles: (0..3).filter(|r| roles >> r & 1 == 1).fold(Mask::EMPTY, |m, r| m | Mask::only(r)),
+            own_roles: Mask::EMPTY,
+            owner: None,
+            users: None,
+            exclude_users: person.map(|p| p.to_string().into()).into_iter().collect(),
+            exclude_session: None,
+            key: None,
+        };
+        let frame = Bytes::from(position.to_be_bytes().to_vec());
+        Arc::new(Envelope { position, event: EventType(0), audience, frame })
+    }
+
+    fn positions(bytes: &[u8]) -> Vec<u64> {
+        bytes.chunks(8).map(|c| u64::from_be_bytes(c.try_into().unwrap())).collect()
+    }
+
+    /// Who lives in the slots: a class, or one who is served by itself.
+    #[derive(Clone, Debug)]
+    struct Life {
+        masks: ViewerClass,
+        /// Events from here on are due to it.
+        since: u64,
+        got: Vec<u64>,
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        /// An event joins.
+        Join { roles: u64, namespace: u8 },
+        /// The cursor goes on over so many slots.
+        Sweep(u32),
+        /// A new slot, of a class.
+        Widen { role: u8, subscribed: u8 },
+        /// Somebody is brought up to date out of turn, and perhaps moves to another class.
+        CatchUp { slot: usize, role: Option<u8> },
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            4 => (0u64..8, 0u8..3).prop_map(|(roles, namespace)| Op::Join { roles, namespace }),
+            5 => (0u32..12).prop_map(Op::Sweep),
+            2 => (0u8..3, 0u8..8).prop_map(|(role, subscribed)| Op::Widen { role, subscribed }),
+            2 => (any::<usize>(), proptest::option::of(0u8..3))
+                .prop_map(|(slot, role)| Op::CatchUp { slot, role }),
+        ]
+    }
+
+    fn masks(role: u8, subscribed: u8) -> ViewerClass {
+        let subscribed =
+            (0..3).filter(|n| subscribed >> n & 1 == 1).fold(Mask::EMPTY, |m, n| m | Mask::only(n));
+        ViewerClass { role: Role(role), subscribed, keyed: Mask::EMPTY }
+    }
+
+    /// The walk of the shard's delivery, without sockets: at most `budget` slots.
+    fn walk(sweep: &mut Sweep, columns: &mut Columns, lives: &mut [Life], seen: &mut [u64], mut budget: u32) {
+        while let Some(stop) = sweep.leg(columns.width()) {
+            let mut slot = sweep.cursor();
+            while slot < stop {
+                if budget == 0 {
+                    return sweep.set_cursor(slot);
+                }
+                budget -= 1;
+                let (word, life) = (columns.word(slot), &mut lives[slot as usize]);
+                if let Some(class) = word.plain_class() {
+                    let outcome = sweep.outcome(class, columns.masks(class));
+                    let got = positions(&outcome.bytes);
+                    assert_eq!(got.len(), outcome.events as usize);
+                    life.got.extend(got);
+                } else {
+                    sweep.set_cursor(slot);
+                    catch_up(sweep, slot, life, seen, u64::MAX);
+                    columns.set(slot, Flag::Individual, false);
+                }
+                slot += 1;
+            }
+            sweep.set_cursor(slot);
+        }
+        sweep.rest();
+    }
+
+    fn catch_up(sweep: &Sweep, slot: u32, life: &mut Life, seen: &mut [u64], last: u64) {
+        for e in sweep.ahead_of(slot).filter(|e| e.position > seen[slot as usize]) {
+            if e.audience.ask_class(&life.masks) == Verdict::Yes {
+                life.got.push(e.position);
+            }
+        }
+        if last != u64::MAX {
+            seen[slot as usize] = last;
+        }
+    }
+
+    proptest! {
+        /// Every slot gets each event that its class at that time gets, once, in order, whatever
+        /// joins, budgets, new slots and changes of class there are on the way.
+        #[test]
+        fn every_traveller_comes_to_every_slot_once(
+            first in proptest::collection::vec((0u8..3, 0u8..8), 1..10),
+            ops in proptest::collection::vec(op(), 1..120),
+        ) {
+            let (mut sweep, mut columns) = (Sweep::default(), Columns::default());
+            let (mut lives, mut seen): (Vec<Life>, Vec<u64>) = (vec![], vec![]);
+            let mut due: Vec<Vec<u64>> = vec![];
+            let mut last = 0;
+            for (role, subscribed) in first {
+                columns.widen(lives.len() as u32 + 1);
+                columns.enlist(lives.len() as u32, masks(role, subscribed));
+                lives.push(Life { masks: masks(role, subscribed), since: 0, got: vec![] });
+                seen.push(0);
+                due.push(vec![]);
+            }
+            for op in ops {
+                match op {
+                    Op::Join { roles, namespace } if sweep.has_room() => {
+                        last += 1;
+                        let envelope = envelope(last, roles, namespace, None);
+                        for (life, due) in lives.iter().zip(&mut due) {
+                            let is_due = roles >> life.masks.role.0 & 1 == 1
+                                && life.masks.subscribed.has(namespace);
+                            if is_due && last > life.since {
+                                due.push(last);
+                            }
+                        }
+                        sweep.join(envelope);
+                    }
+                    Op::Join { .. } => {}
+                    Op::Sweep(budget) => walk(&mut sweep, &mut columns, &mut lives, &mut seen, budget),
+                    Op::Widen { role, subscribed } => {
+                        let slot = lives.len() as u32;
+                        columns.widen(slot + 1);
+                        columns.enlist(slot, masks(role, subscribed));
+                        columns.set(slot, Flag::Individual, !sweep.is_empty());
+                        lives.push(Life { masks: masks(role, subscribed), since: last, got: vec![] });
+                        seen.push(last);
+                        due.push(vec![]);
+                    }
+                    Op::CatchUp { slot, role } => {
+                        let slot = slot % lives.len();
+                        catch_up(&sweep, slot as u32, &mut lives[slot], &mut seen, last);
+                        columns.set(slot as u32, Flag::Individual, !sweep.is_empty());
+                        if let Some(role) = role {
+                            lives[slot].masks.role = Role(role);
+                            columns.enlist(slot as u32, lives[slot].masks);
+                        }
+                    }
+                }
+                columns.check_invariants();
+            }
+            walk(&mut sweep, &mut columns, &mut lives, &mut seen, u32::MAX);
+            prop_assert!(sweep.is_empty() && sweep.bytes == 0);
+            for (slot, (life, due)) in lives.iter().zip(&due).enumerate() {
+                prop_assert_eq!(&life.got, due, "slot {}", slot);
+            }
+        }
+
+        /// The scan by classes against the predicate, asked of every viewer: where the class says
+        /// yes, only those that the event names may differ; where it says no, nobody is admitted.
+        #[test]
+        fn the_scan_of_classes_equals_the_predicate(
+            viewers in proptest::collection::vec((0u8..3, 0u8..8), 1..30),
+            (roles, namespace, excluded) in (0u64..8, 0u8..3, proptest::option::of(0u8..30)),
+        ) {
+            let mut columns = Columns::default();
+            columns.widen(viewers.len() as u32);
+            for (slot, &(role, subscribed)) in viewers.iter().enumerate() {
+                columns.enlist(slot as u32, masks(role, subscribed));
+            }
+            let envelope = envelope(1, roles, namespace, excluded);
+            let named: Vec<&str> = envelope.audience.persons().collect();
+            let mut sweep = Sweep::default();
+            sweep.join(envelope.clone());
+            for (slot, &(role, subscribed)) in viewers.iter().enumerate() {
+                let user = slot.to_string();
+                let viewer = Viewer { class: masks(role, subscribed), user: &user, session: "s", keys: &() };
+                let admitted = envelope.audience.admits(&viewer);
+                let by_hand = roles >> role & 1 == 1
+                    && subscribed >> namespace & 1 == 1
+                    && excluded.map(usize::from) != Some(slot);
+                prop_assert_eq!(admitted, by_hand);
+                if !named.contains(&&*user) {
+                    let class = columns.word(slot as u32).plain_class().expect("everybody is plain");
+                    let outcome = sweep.outcome(class, columns.masks(class));
+                    prop_assert_eq!(outcome.events == 1, admitted, "slot {}", slot);
+                }
+            }
+        }
+    }
+}
