@@ -27,3 +27,7 @@ pub mod wire;
 pub mod conn;
 
 pub mod shard;
+
+pub mod journal;
+
+pub mod publish;

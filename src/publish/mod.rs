@@ -1,0 +1,12 @@
+//! The one line on which events get their order: validated event in, envelope in every mailbox.
+//!
+//! ```text
+//! drafts ─▶ room in every mailbox? ─▶ position ─▶ encode once ─▶ journal ─▶ every mailbox ─▶ wake
+//!               │ no: refused, nothing happened
+//! ```
+//!
+//! One thread owns the [`sequencer::Sequencer`], so there is one order and no lock.
+
+pub mod idempotency;
+pub mod presence;
+pub mod sequencer;
