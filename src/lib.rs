@@ -31,3 +31,5 @@ pub mod shard;
 pub mod journal;
 
 pub mod publish;
+
+pub mod control;

@@ -1,0 +1,544 @@
+//! One control connection as a machine: bytes in, requests out, answers in their order.
+//!
+//! HTTP/1.1 with keep-alive and pipelining. A request is handed out where it lies in the
+//! buffer; the next one only after the answer to the last, so that answers cannot overtake
+//! each other.
+
+use std::io::IoSlice;
+
+use crate::wire::chunked::{ChunkFault, Chunked};
+use crate::wire::head::{self, BodyLength, HEAD_BYTES_MAX, Head, HeadError};
+use crate::wire::response::{JSON, Response, error_body};
+
+/// Unsent answer bytes past which no further request is taken from a connection.
+pub const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Bytes of further requests that are taken in while one is served.
+const READ_AHEAD: usize = 64 << 10;
+/// Buffer kept between requests; what a large body needed beyond it is given back.
+const BUFFER_KEPT: usize = 64 << 10;
+
+/// A request, where it lies in its connection's buffer.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Method, target, headers.
+    pub head: Head<'a>,
+    /// The whole body.
+    pub body: &'a [u8],
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// Media type of the body.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// JSON.
+    #[must_use]
+    pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Answer {
+        Answer { status, headers: Vec::new(), content_type: JSON, body: body.into() }
+    }
+
+    /// A refusal: `{"error":{"code","message"}}`.
+    #[must_use]
+    pub fn error(status: u16, code: &str, message: &str) -> Answer {
+        Answer::json(status, error_body(code, message))
+    }
+
+    /// The same with one more header.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Answer {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Waiting for the end of a head.
+    Head { scanned: usize },
+    /// Head complete, waiting for this many bytes of body behind it.
+    Body { head: usize, length: usize },
+    /// Head complete, decoding chunks as they come.
+    Chunks { head: usize, decoder: Box<Chunked> },
+    /// No further request: refused, or the last one was asked for.
+    Done,
+}
+
+/// What is there to do.
+#[derive(Debug, PartialEq, Eq)]
+enum Ready {
+    /// More bytes are needed.
+    No,
+    /// A request of this shape lies at the start of the buffer.
+    Whole { head: usize, body: BodyAt },
+    /// It cannot be understood, or is over a limit.
+    Refused(Answer),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BodyAt {
+    /// Behind the head.
+    Buffer(usize),
+    /// In the decoded body; so many raw bytes of it lie behind the head.
+    Decoded(usize),
+}
+
+/// A token that requests must show. Kept and compared as a digest, so that the time it takes says
+/// nothing about how much of it was right.
+#[derive(Clone, Copy)]
+pub struct Secret([u8; 32]);
+
+impl Secret {
+    /// The digest of `token`.
+    #[must_use]
+    pub fn new(token: &[u8]) -> Secret {
+        let digest = ring::digest::digest(&ring::digest::SHA256, token);
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        Secret(bytes)
+    }
+
+    fn is_shown(&self, head: &Head<'_>) -> bool {
+        let value = head.one("authorization").ok().flatten();
+        let shown = value.and_then(|value| {
+            let at = value.iter().position(|b| *b == b' ')?;
+            value[..at].eq_ignore_ascii_case(b"bearer").then(|| value[at..].trim_ascii())
+        });
+        shown.is_some_and(|shown| Secret::new(shown).0 == self.0)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Client {
+    /// What each request must show, before its body is looked at.
+    secret: Option<Secret>,
+    /// A request has shown it.
+    proven: bool,
+    buf: Vec<u8>,
+    /// Bytes of `buf` that are done with.
+    at: usize,
+    stage: Stage,
+    decoded: Vec<u8>,
+    body_max: usize,
+    out: Vec<u8>,
+    sent: usize,
+    /// A request was handed out and not answered.
+    waiting: bool,
+    keep_alive: bool,
+    head_only: bool,
+    continued: bool,
+    ended: bool,
+}
+
+impl Client {
+    /// A connection whose request bodies may have `body_max` bytes, and whose requests must show
+    /// `secret`, if there is one.
+    #[must_use]
+    pub fn new(body_max: usize, secret: Option<Secret>) -> Client {
+        Client {
+            secret,
+            proven: secret.is_none(),
+            buf: Vec::new(),
+            at: 0,
+            stage: Stage::Head { scanned: 0 },
+            decoded: Vec::new(),
+            body_max,
+            out: Vec::new(),
+            sent: 0,
+            waiting: false,
+            keep_alive: true,
+            head_only: false,
+            continued: false,
+            ended: false,
+        }
+    }
+
+    /// Takes bytes that arrived.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) {
+        if !matches!(self.stage, Stage::Done) {
+            self.buf.extend_from_slice(bytes);
+        }
+    }
+
+    /// The peer will send no more; what it asked is still answered.
+    pub fn handle_end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether the peer said that it will send no more.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether it has shown the secret, or need not.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// Whether more bytes are of use now: a request under way needs them, or little enough waits.
+    /// What comes otherwise stays with the kernel, and so with the peer.
+    #[must_use]
+    pub fn wants_bytes(&self) -> bool {
+        let unread = self.buf.len() - self.at;
+        match &self.stage {
+            Stage::Done | Stage::Chunks { .. } => true, // Thrown away; decoded as they come.
+            &Stage::Body { head, length } => unread < head + length,
+            Stage::Head { .. } => unread < READ_AHEAD,
+        }
+    }
+
+    /// Whether a request was handed out and not answered.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    /// Whether the peer leaves so many answers unread that nothing more is taken from it.
+    #[must_use]
+    pub fn is_choked(&self) -> bool {
+        self.out.len() - self.sent > ANSWER_BYTES_MAX
+    }
+
+    /// Whether a request is under way: some of it has arrived, not all.
+    #[must_use]
+    pub fn is_midway(&self) -> bool {
+        !self.waiting && self.at < self.buf.len() && !matches!(self.stage, Stage::Done)
+    }
+
+    /// Hands the next complete request to `serve`, if there is one and the one before was
+    /// answered; its answer is queued, or comes later by [`Client::answer`] when `serve` has
+    /// none. `true`: something happened, call again.
+    pub fn poll_request(&mut self, serve: impl FnOnce(&Request<'_>) -> Option<Answer>) -> bool {
+        if self.waiting || self.is_choked() {
+            return false;
+        }
+        match self.advance() {
+            Ready::No => {
+                if self.ended {
+                    self.stage = Stage::Done;
+                }
+                false
+            }
+            Ready::Refused(answer) => {
+                self.stage = Stage::Done;
+                self.keep_alive = false;
+                self.head_only = false;
+                self.buf = Vec::new();
+                self.at = 0;
+                self.queue(&answer);
+                true
+            }
+            Ready::Whole { head, body } => {
+                self.hand_out(head, body, serve);
+                true
+            }
+        }
+    }
+
+    fn hand_out(
+        &mut self,
+        head_len: usize,
+        body: BodyAt,
+        serve: impl FnOnce(&Request<'_>) -> Option<Answer>,
+    ) {
+        let bytes = &self.buf[self.at..];
+        let (body, raw) = match body {
+            BodyAt::Buffer(n) => (&bytes[head_len..head_len + n], n),
+            BodyAt::Decoded(raw) => (&self.decoded[..], raw),
+        };
+        let Ok(head) = head::parse(&bytes[..head_len]) else {
+            unreachable!("the head was parsed when it was complete")
+        };
+        self.keep_alive = head.keep_alive();
+        self.head_only = head.method == "HEAD";
+        let answer = serve(&Request { head, body });
+        self.at += head_len + raw;
+        self.stage = if self.keep_alive { Stage::Head { scanned: 0 } } else { Stage::Done };
+        self.continued = false;
+        self.decoded = Vec::new();
+        self.tidy();
+        self.waiting = answer.is_none();
+        if let Some(answer) = answer {
+            self.queue(&answer);
+        }
+    }
+
+    /// Moves what is left to the front, once it is worth it.
+    fn tidy(&mut self) {
+        if self.at == self.buf.len() {
+            self.buf.clear();
+            self.at = 0;
+        } else if self.at > BUFFER_KEPT {
+            self.buf.drain(..self.at);
+            self.at = 0;
+        }
+        if self.buf.len() < BUFFER_KEPT && self.buf.capacity() > 2 * BUFFER_KEPT {
+            self.buf.shrink_to(BUFFER_KEPT);
+        }
+    }
+
+    /// Goes on with the request that lies at the start of the buffer.
+    fn advance(&mut self) -> Ready {
+        loop {
+            let bytes = &self.buf[self.at..];
+            match &mut self.stage {
+                Stage::Done => return Ready::No,
+                Stage::Head { scanned } => {
+                    let Some(end) = head::find_end(bytes, scanned) else {
+                        if bytes.len() > HEAD_BYTES_MAX {
+                            return Ready::Refused(head_refusal(HeadError::TooLarge));
+                        }
+                        return Ready::No;
+                    };
+                    if end > HEAD_BYTES_MAX {
+                        return Ready::Refused(head_refusal(HeadError::TooLarge));
+                    }
+                    match self.begin_body(end) {
+                        Ok(stage) => self.stage = stage,
+                        Err(answer) => return Ready::Refused(answer),
+                    }
+                }
+                &mut Stage::Body { head, length } => {
+                    if bytes.len() >= head + length {
+                        return Ready::Whole { head, body: BodyAt::Buffer(length) };
+                    }
+                    return Ready::No;
+                }
+                Stage::Chunks { head, decoder } => {
+                    let head = *head;
+                    let fed = decoder.feed(&bytes[head..], &mut self.decoded);
+                    return match fed {
+                        Ok(progress) if progress.done => {
+                            Ready::Whole { head, body: BodyAt::Decoded(progress.consumed) }
+                        }
+                        Ok(progress) => {
+                            // What is decoded need not be kept raw as well.
+                            let from = self.at + head;
+                            self.buf.drain(from..from + progress.consumed);
+                            Ready::No
+                        }
+                        Err(ChunkFault::TooLarge) => Ready::Refused(body_refusal(self.body_max)),
+                        Err(_) => Ready::Refused(Answer::error(400, "bad_request", "bad chunked body")),
+                    };
+                }
+            }
+        }
+    }
+
+    /// A complete head: how much body follows, and whether the peer waits for a word first.
+    fn begin_body(&mut self, end: usize) -> Result<Stage, Answer> {
+        let parsed = head::parse(&self.buf[self.at..self.at + end]).map_err(head_refusal)?;
+        if self.secret.is_some_and(|secret| !secret.is_shown(&parsed)) {
+            return Err(Answer::error(401, "unauthorized", "the control token is needed")
+                .with("WWW-Authenticate", "Bearer realm=\"omnicast\""));
+        }
+        self.proven = true;
+        let stage = match head::body_length(&parsed).map_err(head_refusal)? {
+            BodyLength::None => Stage::Body { head: end, length: 0 },
+            BodyLength::Known(length) => match usize::try_from(length) {
+                Ok(length) if length <= self.body_max => Stage::Body { head: end, length },
+                _ => return Err(body_refusal(self.body_max)),
+            },
+            BodyLength::Chunked => {
+                Stage::Chunks { head: end, decoder: Box::new(Chunked::new(self.body_max as u64)) }
+            }
+        };
+        let has_body = !matches!(stage, Stage::Body { length: 0, .. });
+        let arrived = self.buf.len() > self.at + end;
+        if has_body && !arrived && parsed.has_token("expect", "100-continue") && !self.continued {
+            self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        self.continued = true;
+        Ok(stage)
+    }
+
+    /// Answers the request that was handed out last.
+    pub fn answer(&mut self, answer: &Answer) {
+        debug_assert!(self.waiting);
+        self.waiting = false;
+        self.queue(answer);
+    }
+
+    /// Refuses whatever is under way, and is done with the connection.
+    pub fn refuse(&mut self, answer: &Answer) {
+        self.stage = Stage::Done;
+        self.waiting = false;
+        self.keep_alive = false;
+        self.head_only = false;
+        self.queue(answer);
+    }
+
+    fn queue(&mut self, answer: &Answer) {
+        let headers: Vec<(&str, &str)> = answer.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let response = Response {
+            status: answer.status,
+            headers: &headers,
+            content_type: answer.content_type,
+            body: &answer.body,
+            close: !self.keep_alive,
+        };
+        if self.head_only {
+            response.encode_head(&mut self.out);
+        } else {
+            response.encode(&mut self.out);
+        }
+    }
+
+    /// What is to be sent.
+    #[must_use]
+    pub fn unsent(&self) -> IoSlice<'_> {
+        IoSlice::new(&self.out[self.sent..])
+    }
+
+    /// Takes note that `n` bytes were sent.
+    pub fn advance_sent(&mut self, n: usize) {
+        self.sent += n;
+        if self.sent == self.out.len() {
+            self.out.clear();
+            self.sent = 0;
+            self.out.shrink_to(BUFFER_KEPT);
+        }
+    }
+
+    /// Whether nothing is to be sent.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.out.len() == self.sent
+    }
+
+    /// Whether no further request will be taken: close once flushed and answered.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Done) && !self.waiting
+    }
+}
+
+fn head_refusal(error: HeadError) -> Answer {
+    match error {
+        HeadError::Malformed => Answer::error(400, "bad_request", "the request is not sound HTTP/1.1"),
+        HeadError::TooLarge => Answer::error(431, "head_too_large", "the request head is over 8 KiB"),
+        HeadError::TooManyHeaders => Answer::error(431, "too_many_headers", "over 64 header lines"),
+    }
+}
+
+fn body_refusal(max: usize) -> Answer {
+    Answer::error(413, "body_too_large", &format!("the body is over {max} bytes (WS_MAX_BODY)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Feeds `input` in pieces that end at `cuts`; serves every request with its own body.
+    fn run(input: &[u8], cuts: &[usize]) -> (Vec<(String, String)>, String) {
+        let mut client = Client::new(1000, None);
+        let (mut seen, mut wire, mut from) = (vec![], vec![], 0);
+        for to in cuts.iter().copied().chain([input.len()]) {
+            let to = to.clamp(from, input.len());
+            client.handle_bytes(&input[from..to]);
+            from = to;
+            while client.poll_request(|r| {
+                seen.push((r.head.target.to_owned(), String::from_utf8(r.body.to_vec()).unwrap()));
+                Some(Answer::json(200, "ok"))
+            }) {}
+            wire.extend_from_slice(&client.unsent());
+            client.advance_sent(client.unsent().len());
+        }
+        (seen, String::from_utf8(wire).unwrap())
+    }
+
+    const STREAM: &[u8] = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello\
+        GET /b HTTP/1.1\r\nHost: x\r\n\r\n\
+        POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n\
+        POST /d HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\nGET /never HTTP/1.1\r\n\r\n";
+
+    proptest! {
+        #[test]
+        fn pipelined_requests_are_the_same_however_they_are_cut(
+            mut cuts in proptest::collection::vec(0usize..STREAM.len(), 0..40),
+        ) {
+            cuts.sort_unstable();
+            let (seen, wire) = run(STREAM, &cuts);
+            let expected = [("/a", "hello"), ("/b", ""), ("/c", "abcde"), ("/d", "")];
+            let expected: Vec<_> = expected.iter().map(|(t, b)| (t.to_string(), b.to_string())).collect();
+            prop_assert_eq!(seen, expected);
+            prop_assert_eq!(wire.matches("HTTP/1.1 200").count(), 4);
+            prop_assert_eq!(wire.matches("Connection: close").count(), 1);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused_once_and_ends_the_connection() {
+        let big = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 1001);
+        let huge = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", u64::MAX);
+        let long = format!("GET /{} HTTP/1.1\r\n", "a".repeat(9000));
+        let chunks = format!(
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n{}",
+            "a".repeat(0x400)
+        );
+        let smuggled =
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+        let cases: &[(&str, &str)] = &[
+            ("garbage\r\n\r\n", "400"),
+            (&big, "413"),
+            (&huge, "413"),
+            (&chunks, "413"),
+            (&long, "431"),
+            (smuggled, "400"),
+            ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", "400"),
+            ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400"),
+        ];
+        for (input, status) in cases {
+            let twice = format!("{input}GET /after HTTP/1.1\r\nHost: x\r\n\r\n");
+            let (seen, wire) = run(twice.as_bytes(), &[]);
+            assert!(seen.is_empty(), "{input}");
+            assert!(wire.starts_with(&format!("HTTP/1.1 {status} ")), "{input}: {wire}");
+            assert_eq!(wire.matches("HTTP/1.1 ").count(), 1, "{input}");
+            assert!(wire.contains("Connection: close"));
+        }
+    }
+
+    #[test]
+    fn one_who_expects_a_word_gets_it_before_the_body() {
+        let mut client = Client::new(1000, None);
+        client
+            .handle_bytes(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+        assert!(!client.poll_request(|_| unreachable!()));
+        assert_eq!(&*client.unsent(), b"HTTP/1.1 100 Continue\r\n\r\n");
+        assert!(client.is_midway());
+        client.handle_bytes(b"ok");
+        assert!(client.poll_request(|r| Some(Answer::json(200, r.body))));
+        let wire = String::from_utf8(client.unsent().to_vec()).unwrap();
+        assert!(wire.ends_with("\r\n\r\nok") && wire.matches("100 Continue").count() == 1);
+    }
+
+    #[test]
+    fn an_answer_that_comes_later_keeps_its_place() {
+        let mut client = Client::new(1000, None);
+        client.handle_bytes(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(client.poll_request(|_| None));
+        assert!(!client.poll_request(|_| unreachable!("the first is not answered")));
+        client.answer(&Answer::json(200, "first"));
+        assert!(client.poll_request(|_| Some(Answer::json(200, "second"))));
+        let wire = String::from_utf8(client.unsent().to_vec()).unwrap();
+        assert!(wire.find("first").unwrap() < wire.find("second").unwrap());
+    }
+}

@@ -1,0 +1,146 @@
+//! `GET /metrics`: the Prometheus text format.
+
+use std::fmt::{Display, Write};
+use std::sync::Arc;
+
+use crate::conn::reason::Ending;
+use crate::control::questions::Settled;
+use crate::publish::sequencer::Sequencer;
+use crate::shard::admission::Admission;
+use crate::shard::counters::{Counter, Counters};
+
+/// What the metrics are read off, apart from the sequencer.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Admission.
+    pub admission: Arc<Admission>,
+    /// The shards' counters.
+    pub shards: Vec<Arc<Counters>>,
+}
+
+/// A text under way.
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        self.put(format_args!("# HELP omnicast_{name} {help}\n# TYPE omnicast_{name} {kind}\n"));
+    }
+
+    fn put(&mut self, text: std::fmt::Arguments<'_>) {
+        self.0.write_fmt(text).expect("writing to memory does not fail");
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.head(name, "gauge", help);
+        self.put(format_args!("omnicast_{name} {value}\n"));
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, "counter", help);
+        self.put(format_args!("omnicast_{name} {value}\n"));
+    }
+
+    fn by_label<V: Display>(
+        &mut self,
+        (name, kind, help): (&str, &str, &str),
+        label: &str,
+        rows: impl Iterator<Item = (impl Display, V)>,
+    ) {
+        self.head(name, kind, help);
+        for (key, value) in rows {
+            self.put(format_args!("omnicast_{name}{{{label}=\"{key}\"}} {value}\n"));
+        }
+    }
+}
+
+/// The whole page.
+#[must_use]
+pub fn page(settled: &Settled, sequencer: &Sequencer, sources: &Sources, now_mono: u64) -> String {
+    let mut page = Page(String::with_capacity(8 << 10));
+    connections(&mut page, settled, sequencer, sources);
+    events(&mut page, sequencer, sources);
+    shards(&mut page, sequencer, sources);
+    let shared = sequencer.shared();
+    page.gauge(
+        "ready",
+        "1 while a canary event comes back from every shard.",
+        u8::from(shared.is_ready(now_mono)),
+    );
+    page.gauge("draining", "1 while the node sends everybody away.", u8::from(shared.is_draining()));
+    page.head("build_info", "gauge", "Always 1; the version is in the label.");
+    page.put(format_args!("omnicast_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION")));
+    page.0
+}
+
+fn sum(sources: &Sources, counter: impl Fn(&Counters) -> &Counter) -> u64 {
+    sources.shards.iter().map(|shard| counter(shard).read()).sum()
+}
+
+fn connections(page: &mut Page, settled: &Settled, sequencer: &Sequencer, sources: &Sources) {
+    let policy = &sequencer.config().policy;
+    let census = &settled.census;
+    let (_, sockets, addresses) = sources.admission.counts();
+    page.gauge("connections", "WebSocket connections that are not ending.", census.total);
+    page.gauge("connections_authenticated", "Those with an accepted credential.", census.authenticated);
+    let roles = policy.roles().zip(&census.by_role).map(|(r, n)| (policy.role_name(r), n));
+    page.by_label(("connections_by_role", "gauge", "Authenticated connections."), "role", roles);
+    let namespaces =
+        policy.namespaces().zip(&census.by_namespace).map(|(n, c)| (policy.namespace_name(n), c));
+    page.by_label(
+        ("connections_by_namespace", "gauge", "Connections that subscribed."),
+        "namespace",
+        namespaces,
+    );
+    page.gauge("sockets", "Open client sockets, those of plain HTTP included.", sockets);
+    page.gauge("addresses", "Client addresses remembered for the limits.", addresses);
+    page.gauge("backlog_bytes", "Bytes that connections have not taken yet.", census.backlog_bytes);
+    let online = sequencer.shared().online.load(std::sync::atomic::Ordering::Relaxed);
+    page.gauge("customers_online", "Customers online, those within the grace included.", online);
+    page.counter("accepts_total", "Sockets accepted.", sum(sources, |c| &c.accepted));
+    page.counter(
+        "turned_away_total",
+        "Sockets closed at once: too many are open.",
+        sum(sources, |c| &c.turned_away),
+    );
+    page.counter(
+        "accept_pauses_total",
+        "Pauses for want of descriptors.",
+        sum(sources, |c| &c.accept_pauses),
+    );
+    page.counter("upgrades_total", "Requests upgraded to WebSockets.", sum(sources, |c| &c.upgrades));
+    page.counter("auths_total", "First credentials accepted.", sum(sources, |c| &c.auths));
+    page.counter("pings_total", "Heartbeats sent.", sum(sources, |c| &c.pings));
+    let endings = Ending::ALL.iter().map(|e| (e.word(), sum(sources, |c| c.ending(*e))));
+    page.by_label(("closes_total", "counter", "Connections ended, by reason."), "reason", endings);
+}
+
+fn events(page: &mut Page, sequencer: &Sequencer, sources: &Sources) {
+    let counters = sequencer.counters();
+    page.counter("events_accepted_total", "Events that got a place in the order.", counters.accepted.read());
+    page.counter(
+        "events_duplicate_total",
+        "Events answered by their idempotency key.",
+        counters.duplicates.read(),
+    );
+    page.counter("events_refused_total", "Events refused: a shard had no room.", counters.refused.read());
+    page.counter("deliveries_total", "Events given to connections.", sum(sources, |c| &c.deliveries));
+    let (first, last) = sequencer.held();
+    page.gauge("history_events", "Events that the history holds.", last + 1 - first);
+    let (keys, evicted) = sequencer.idempotency();
+    page.gauge("idempotency_keys", "Idempotency keys remembered.", keys);
+    page.counter("idempotency_evicted_total", "Keys forgotten before their time.", evicted);
+}
+
+fn shards(page: &mut Page, sequencer: &Sequencer, sources: &Sources) {
+    page.counter("bytes_in_total", "Bytes read from clients.", sum(sources, |c| &c.bytes_in));
+    page.counter("bytes_out_total", "Bytes written to clients.", sum(sources, |c| &c.bytes_out));
+    page.counter("writes_total", "Writes to client sockets.", sum(sources, |c| &c.writes));
+    page.counter("short_writes_total", "Writes that fell short.", sum(sources, |c| &c.short_writes));
+    let waiting: Vec<_> = sequencer.mailboxes().iter().map(|m| m.waiting()).collect();
+    let events = waiting.iter().enumerate().map(|(shard, w)| (shard, w.0));
+    page.by_label(("mailbox_events", "gauge", "Events that wait for a shard."), "shard", events);
+    let bytes = waiting.iter().enumerate().map(|(shard, w)| (shard, w.1));
+    page.by_label(("mailbox_bytes", "gauge", "Bytes of those events."), "shard", bytes);
+    let turns = sources.shards.iter().enumerate().map(|(shard, c)| (shard, c.turns.read()));
+    page.by_label(("turns_total", "counter", "Turns of a shard's loop."), "shard", turns);
+}
