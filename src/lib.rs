@@ -33,3 +33,7 @@ pub mod journal;
 pub mod publish;
 
 pub mod control;
+
+pub mod node;
+
+pub mod cli;
