@@ -1,0 +1,381 @@
+//! One run: a shard core, its clients, its sequencer, its clock.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use omnicast::base::permits::Rate;
+use omnicast::base::time::Now;
+use omnicast::base::window::Bounds;
+use omnicast::conn::config::Config;
+use omnicast::policy::{Draft, Gate, Policy, Rules};
+use omnicast::shard::admission::Admission;
+use omnicast::shard::core::{Core, Place};
+use omnicast::shard::counters::{Counters, Shared};
+use omnicast::shard::envelope::Envelope;
+use omnicast::shard::mail::{Mail, Order, Overloaded, Report, Who};
+use omnicast::wire::envelope::{encode_event, event_id};
+use omnicast::wire::origin::Origins;
+
+use crate::client::{Client, Manner, Say};
+use crate::log::Log;
+use crate::net::Net;
+use crate::oracle::Fact;
+use crate::rng::Rng;
+use crate::saga::Saga;
+
+pub const SECRET: &str = "a secret of the simulation, 32 bytes at least";
+pub const PING_INTERVAL_MS: u64 = 10_000;
+pub const PONG_TIMEOUT_MS: u64 = 5_000;
+pub const AUTH_TIMEOUT_MS: u64 = 8_000;
+pub const HEAD_TIMEOUT_MS: u64 = 6_000;
+pub const DRAIN_TIMEOUT_MS: u64 = 9_000;
+pub const MESSAGES_PER_MINUTE: u32 = 300;
+pub const PER_ADDRESS_MAX: u32 = 5_000;
+pub const ADDRESSES: u8 = 3;
+/// Events that the reactor takes in one turn.
+pub const EVENT_BUDGET: usize = 1024;
+
+pub struct World {
+    pub rng: Rng,
+    pub core: Core,
+    pub net: Net,
+    pub clients: Vec<Client>,
+    pub log: Log,
+    pub now: Now,
+    pub mailbox: VecDeque<Mail>,
+    /// Events that got a position and are not handed to the core yet.
+    pub placed: u64,
+    pub orders: VecDeque<Order>,
+    pub config: Arc<Config>,
+    pub admission: Arc<Admission>,
+    pub counters: Arc<Counters>,
+    pub shared: Arc<Shared>,
+    /// Facts of events that are in the mailbox, by position.
+    pub pending: VecDeque<Fact>,
+    pub online: BTreeMap<Box<str>, i64>,
+    pub drained_at: Option<u64>,
+    /// When the wall clock jumped last (monotonic ms).
+    pub jumped_at: u64,
+    pub step_ms_max: u64,
+    pub padding: usize,
+    pub population: usize,
+    pub tickets: u64,
+    pub sagas: Vec<Saga>,
+    /// Events that came in sagas.
+    pub saga_events: u64,
+}
+
+impl World {
+    pub fn new(seed: u64) -> World {
+        let mut rng = Rng::new(seed);
+        let gate = Gate::keys(Some(SECRET), None).expect("the secret is long enough");
+        let config = Arc::new(Config {
+            policy: Policy::builtin(),
+            gate,
+            origins: Origins::parse("").expect("an empty list is one"),
+            trusted_proxies: Vec::new(),
+            epoch: "epoch".into(),
+            info: "\"version\":\"0\"}".into(),
+            rules: Rules { validate: true, max_event_bytes: 256 << 10 },
+            head_timeout_ms: HEAD_TIMEOUT_MS,
+            auth_timeout_ms: AUTH_TIMEOUT_MS,
+            ping_interval_ms: PING_INTERVAL_MS,
+            pong_timeout_ms: PONG_TIMEOUT_MS,
+            message_rate: Rate::per_minute(MESSAGES_PER_MINUTE),
+            rate_abuse: 20,
+            message_bytes_max: 8192,
+            backlog_bytes_max: [3_000, 10_000, 60_000][rng.below(3)],
+            keys_max: 1024,
+            drain_timeout_ms: DRAIN_TIMEOUT_MS,
+        });
+        let shared = Arc::new(Shared::default());
+        shared.started.store(true, Ordering::Relaxed);
+        let admission = Arc::new(Admission::new(10_000, PER_ADDRESS_MAX, 1_000_000));
+        let counters = Arc::new(Counters::default());
+        let base = [0, 1, 9_999_990][rng.below(3)];
+        let window = Bounds { items: [12, 64, 500][rng.below(3)], bytes: 100_000 };
+        let place = Place { shard: 0, shards: 1, last_position: base, window };
+        let writes = [1, 3, 17, 512][rng.below(4)];
+        let core = Core::new(place, config.clone(), shared.clone(), admission.clone(), counters.clone())
+            .with_sweep_writes(writes)
+            .with_replay_share([1, 64][rng.below(2)], [3, 20, 512][rng.below(3)]);
+        let sagas = (0..4).map(|_| Saga::new(&mut rng)).collect();
+        let net = Net { wires: Vec::new(), dropped: Vec::new(), rng: Rng::new(rng.next()) };
+        World {
+            core,
+            net,
+            clients: Vec::new(),
+            log: Log::new(base, window),
+            now: Now { mono: rng.within(0, 100_000), wall: 1_700_000_000_000 },
+            mailbox: VecDeque::new(),
+            placed: base,
+            orders: VecDeque::new(),
+            config,
+            admission,
+            counters,
+            shared,
+            pending: VecDeque::new(),
+            online: BTreeMap::new(),
+            drained_at: None,
+            jumped_at: 0,
+            step_ms_max: [20, 300, 3_000][rng.below(3)],
+            padding: [0, 100, 900][rng.below(3)],
+            population: [8, 30, 90][rng.below(3)],
+            tickets: 0,
+            sagas,
+            saga_events: 0,
+            rng,
+        }
+    }
+
+    /// One random thing happens, time passes, clients read, the shard takes its turn.
+    pub fn step(&mut self) {
+        for _ in 0..1 + self.rng.below(4) {
+            self.act();
+        }
+        let mut ms = self.rng.within(0, self.step_ms_max);
+        if self.rng.percent(10) {
+            ms = self.core.due_in(self.now).min(3_000); // To the very moment.
+        }
+        self.now = self.now.plus(ms);
+        if self.rng.percent(1) && self.rng.percent(50) {
+            let hour = 3_600_000;
+            self.jumped_at = self.now.mono;
+            self.now.wall = if self.rng.percent(50) { self.now.wall + hour } else { self.now.wall - hour };
+        }
+        self.read_all();
+        let mut more = self.turn();
+        let mut turns = 0;
+        while more && self.rng.percent(70) {
+            turns += 1;
+            assert!(turns < 100_000, "a shard that never rests");
+            if self.rng.percent(20) {
+                self.act();
+            }
+            more = self.turn();
+        }
+    }
+
+    pub fn place(&mut self, mut fact: Fact, draft: Draft) -> u64 {
+        self.placed += 1;
+        let (position, policy) = (self.placed, &self.config.policy);
+        let id = event_id(position);
+        let frame = encode_event(&fact.event, &fact.namespace, &draft.data, self.now.wall, &id);
+        fact.frame_bytes = frame.len();
+        assert_eq!(policy.event_name(draft.event), fact.event);
+        let envelope = Envelope { position, event: draft.event, audience: draft.audience, frame };
+        self.mailbox.push_back(Mail::Event(Arc::new(envelope)));
+        self.pending.push_back(fact);
+        position
+    }
+
+    /// Every client reads what its manner lets it.
+    pub fn read_all(&mut self) {
+        for slot in 0..self.net.wires.len() {
+            let Some(wire) = &mut self.net.wires[slot] else { continue };
+            let client = &mut self.clients[wire.client];
+            let n = match (wire.moody, wire.unread) {
+                (_, 0) => 0,
+                (false, unread) => unread,
+                (true, _) if wire.capacity < 50 || self.rng.percent(40) => 0,
+                (true, unread) => 1 + self.rng.below(unread),
+            };
+            wire.unread -= n;
+            let closed = client.read(n as u64, &mut self.rng);
+            if (closed && self.rng.percent(80)) || (wire.shut && wire.unread == 0) {
+                if closed && self.rng.percent(50) && !client.peer_closed {
+                    client.control(&mut self.rng, 8, b"", Say::Noise);
+                }
+                client.fin = client.manner != Manner::Silent;
+            }
+        }
+    }
+
+    /// A turn, step by step as the reactor takes it. True: there is more to do.
+    pub fn turn(&mut self) -> bool {
+        let now = self.now;
+        self.take_readiness();
+        while let Some(order) = self.orders.pop_front() {
+            self.handle_order(order);
+        }
+        let mut taken = 0;
+        while taken < EVENT_BUDGET && self.core.has_room() {
+            let Some(mail) = self.mailbox.pop_front() else { break };
+            let fact = self.pending.pop_front().expect("each event has its fact");
+            self.log.push(fact);
+            self.core.handle_mail(mail, now);
+            taken += 1;
+        }
+        self.expire();
+        self.core.fire_deadlines(now);
+        let more = self.core.flush(&mut self.net, now);
+        self.hear_all();
+        self.core.retire(&mut self.net);
+        for wire in self.net.dropped.drain(..) {
+            self.clients[wire.client].slot = None;
+        }
+        self.take_reports();
+        self.core.check_invariants();
+        if !more && self.rng.percent(15) {
+            self.check_connections(self.mailbox.is_empty());
+        }
+        more || !self.mailbox.is_empty()
+    }
+
+    fn take_readiness(&mut self) {
+        for slot in 0..self.net.wires.len() {
+            let Some(wire) = &mut self.net.wires[slot] else { continue };
+            let at = wire.client;
+            if wire.owes_edge && wire.unread < wire.capacity && !(wire.moody && self.rng.percent(20)) {
+                wire.owes_edge = false;
+                self.core.handle_writable(slot as u32);
+            }
+            let broken = wire.broken;
+            self.deliver(at, slot as u32, broken);
+        }
+    }
+
+    /// Hands the core what a client said, cut at random.
+    fn deliver(&mut self, at: usize, slot: u32, broken: bool) {
+        let id = self.core.id_at(slot).expect("a wire has a life");
+        let now = self.now;
+        let client = &mut self.clients[at];
+        while !client.outgoing.is_empty() {
+            // A saga says who it is and what it missed in one breath.
+            let halting = client.manner == Manner::Sluggish && client.upgraded && !client.is_saga;
+            if halting && self.rng.percent(15) {
+                return;
+            }
+            let n = if self.rng.percent(50) {
+                client.outgoing.len()
+            } else {
+                1 + self.rng.below(client.outgoing.len().min(300))
+            };
+            let mut bytes: Vec<u8> = client.outgoing.drain(..n).collect();
+            client.delivered_bytes += n as u64;
+            client.last_heard = now.mono;
+            while client.said.front().is_some_and(|(end, ..)| *end <= client.delivered_bytes) {
+                let (_, id, say) = client.said.pop_front().expect("seen above");
+                if matches!(say, Say::Upgrade) && self.drained_at.is_some() {
+                    client.over = true;
+                }
+                client.obey(id, &say, &self.log, now.wall);
+            }
+            self.core.handle_bytes(id, &mut bytes, now);
+        }
+        if broken {
+            client.over = true;
+            self.core.handle_broken(id, now);
+        } else if client.fin {
+            client.fin = false;
+            client.over = true;
+            self.core.handle_end(id, now);
+        }
+    }
+
+    fn handle_order(&mut self, order: Order) {
+        let now = self.now;
+        match &order {
+            Order::Kick { who, .. } => {
+                let mut due = 0;
+                // Who is there is asked of the shard, who they are is ours to know.
+                for at in self.listed() {
+                    let Some(truth) = &self.clients[at].truth else { continue };
+                    let hit = match who {
+                        Who::Session(name) => **name == *truth.session,
+                        Who::User(name) => **name == *truth.user,
+                    };
+                    if hit {
+                        due += 1;
+                        self.clients[at].end(4004);
+                        self.clients[at].barred = true;
+                    }
+                }
+                self.core.handle_order(order, now);
+                match self.core.reports().pop_back() {
+                    Some(Report::Kicked { closed, .. }) => assert_eq!(closed, due, "kicked"),
+                    other => panic!("{other:?}"),
+                }
+            }
+            Order::Count { .. } => self.check_census(),
+            Order::Drain => {
+                self.drained_at = Some(now.mono);
+                for client in &mut self.clients {
+                    client.causes.insert(1001);
+                }
+                self.core.handle_order(order, now);
+            }
+            _ => {
+                self.core.handle_order(order, now);
+            }
+        }
+    }
+
+    /// Sessions whose time has come, before the core is told.
+    fn expire(&mut self) {
+        for wire in self.net.wires.iter().flatten() {
+            let client = &mut self.clients[wire.client];
+            // One that was closing when the clock jumped over its end may still get what waits.
+            let open = client.manner == Manner::Prompt && !client.over && self.drained_at.is_none();
+            let sure = open || self.now.mono - self.jumped_at > 4_000 + self.step_ms_max;
+            if client.truth.as_ref().is_some_and(|t| t.expires_at <= self.now.wall) {
+                client.end(4101);
+                client.barred |= sure;
+            }
+        }
+    }
+
+    fn hear_all(&mut self) {
+        for wire in self.net.wires.iter_mut().flatten() {
+            if !wire.fresh.is_empty() {
+                self.clients[wire.client].hear(&wire.fresh, &self.log);
+                wire.fresh.clear();
+            }
+        }
+    }
+
+    /// The sequencer's part.
+    fn take_reports(&mut self) {
+        while let Some(report) = self.core.reports().pop_front() {
+            match report {
+                Report::Joined { user } => *self.online.entry(user).or_default() += 1,
+                Report::Left { user } => {
+                    let n = self.online.get_mut(&user).expect("who leaves has joined");
+                    *n -= 1;
+                    assert!(*n >= 0, "left more often than joined");
+                }
+                Report::Publish { conn, request, draft, .. } => {
+                    let request = request.expect("every publish has an id");
+                    let number: u64 = request.parse().expect("ids are numbers");
+                    let user = draft.audience.owner.clone().expect("activity has an owner").to_string();
+                    let fact = Fact {
+                        event: "customer:viewing_product".into(),
+                        namespace: "customers".into(),
+                        owner: Some(user.clone()),
+                        key: Some(user.clone()),
+                        ..Fact::default()
+                    };
+                    let outcome = if self.rng.percent(10) {
+                        Err(Overloaded)
+                    } else {
+                        Ok(event_id(self.place(fact, *draft)).into_boxed_str())
+                    };
+                    let wire = self.net.wires.get(conn.slot as usize).and_then(Option::as_ref);
+                    if let Some(wire) = wire.filter(|_| self.core.id_at(conn.slot) == Some(conn)) {
+                        let client = &mut self.clients[wire.client];
+                        if let Some(truth) = &client.truth {
+                            assert_eq!(truth.user, user, "an event of another user");
+                        }
+                        let event = outcome.as_ref().ok().map(|id| id.to_string());
+                        client.publishing.insert(number, event);
+                    }
+                    self.orders.push_back(Order::Published { conn, request: Some(request), outcome });
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let online: i64 = self.online.values().sum();
+        self.shared.online.store(online as usize, Ordering::Relaxed);
+    }
+}
