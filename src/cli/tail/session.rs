@@ -257,6 +257,10 @@ fn handle_error(id: &Value, data: &Data) -> Vec<Step> {
         (true, true) => vec![Step::Leave(sentence)],
         // A bad credential also closes, and the close says whether to come back: an expired one may be renewed.
         (true, false) if matches!(code, "auth_failed" | "token_expired") => vec![Step::Tell(sentence)],
+        // The node has a key, and the plain identity is not enough for it; or the other way round.
+        (true, false) if *id == AUTH && code == "bad_message" => vec![Step::GiveUp(format!(
+            "{sentence} (a token is taken from --token, WS_TOKEN, or made with WS_JWT_SECRET)"
+        ))],
         (true, false) => vec![Step::GiveUp(sentence)],
     }
 }
@@ -345,7 +349,13 @@ mod tests {
             ),
             (error("subscribe", "rate_limited", true), vec![Step::Leave("rate_limited: m".into())]),
             (error("auth", "auth_failed", false), vec![Step::Tell("auth_failed: m".into())]),
-            (error("auth", "bad_message", false), vec![Step::GiveUp("bad_message: m".into())]),
+            (
+                error("auth", "bad_message", false),
+                vec![Step::GiveUp(
+                    "bad_message: m (a token is taken from --token, WS_TOKEN, or made with WS_JWT_SECRET)"
+                        .into(),
+                )],
+            ),
             (error("", "internal", false), vec![Step::Tell("internal: m".into())]),
             (r#"{"type":"pong","timestamp":1}"#.into(), vec![]),
         ];
