@@ -4,6 +4,14 @@ use std::collections::{HashMap, VecDeque};
 
 /// Keys remembered at most. Past it the oldest are forgotten early, which is counted.
 pub const KEYS_MAX: usize = 1 << 20;
+/// Memory of the remembered keys at most, both copies counted; else as with [`KEYS_MAX`].
+pub const BYTES_MAX: usize = 256 << 20;
+
+/// What a key takes: its text twice, and its place in a map and a queue.
+fn cost(key: &str) -> usize {
+    const PLACES: usize = 128;
+    2 * key.len() + PLACES
+}
 
 /// Keys of recent posts.
 #[derive(Debug)]
@@ -12,6 +20,7 @@ pub struct Idempotency {
     positions: HashMap<Box<str>, u64>,
     /// Due times (monotonic ms) in order, since the window is constant.
     order: VecDeque<(u64, Box<str>)>,
+    bytes: usize,
     evicted: u64,
 }
 
@@ -19,7 +28,7 @@ impl Idempotency {
     /// Remembers keys for `window_ms`.
     #[must_use]
     pub fn new(window_ms: u64) -> Idempotency {
-        Idempotency { window_ms, positions: HashMap::new(), order: VecDeque::new(), evicted: 0 }
+        Idempotency { window_ms, positions: HashMap::new(), order: VecDeque::new(), bytes: 0, evicted: 0 }
     }
 
     /// The position of the event that was posted with `key`, if that is remembered.
@@ -30,7 +39,8 @@ impl Idempotency {
 
     /// Remembers that the event of `key`, which is not known yet, got `position`.
     pub fn remember(&mut self, key: Box<str>, position: u64, now_mono: u64) {
-        if self.order.len() >= KEYS_MAX {
+        self.bytes += cost(&key);
+        while !self.order.is_empty() && (self.order.len() >= KEYS_MAX || self.bytes > BYTES_MAX) {
             self.forget_oldest();
             self.evicted += 1;
         }
@@ -48,6 +58,7 @@ impl Idempotency {
     fn forget_oldest(&mut self) {
         if let Some((_, key)) = self.order.pop_front() {
             self.positions.remove(&key);
+            self.bytes -= cost(&key);
         }
     }
 
@@ -86,6 +97,19 @@ mod tests {
         keys.remember("a".into(), 9, 1001);
         keys.expire(1500);
         assert_eq!((keys.find("a"), keys.len()), (Some(9), 1));
+    }
+
+    #[test]
+    fn the_memory_of_keys_is_bounded() {
+        let mut keys = Idempotency::new(u64::MAX / 2);
+        let long = "k".repeat(1 << 20);
+        for n in 0..200u64 {
+            keys.remember(format!("{n}{long}").into(), n, 0);
+        }
+        let fit = BYTES_MAX / cost(&format!("100{long}"));
+        assert_eq!((keys.len(), keys.evicted()), (fit, 200 - fit as u64));
+        keys.expire(u64::MAX);
+        assert_eq!((keys.len(), keys.bytes), (0, 0));
     }
 
     #[test]
