@@ -121,3 +121,35 @@ fn an_idempotency_key_is_forgotten_after_its_window() {
     let node = Node::start(&[("WS_IDEMPOTENCY_WINDOW", "0")]);
     assert_ne!(node.post(&with_key("o", "k")), node.post(&with_key("o", "k")));
 }
+
+/// However much is asked for, an answer is bounded, says that there is more, and asking on with
+/// its last id brings all of it; nobody else waits meanwhile.
+#[test]
+fn a_long_history_comes_in_answers_of_bounded_size() {
+    let node = Node::start(&[]);
+    let mut large = order("o", "c");
+    large["data"]["pad"] = "x".repeat(10_000).into();
+    let posted = node.post(&Value::Array(vec![large; 300]));
+    let (mut since, mut got, mut answers) = ("0".to_owned(), vec![], 0);
+    loop {
+        let answer = node.control("GET", &format!("/api/events?limit=65536&since={since}"), "");
+        assert!(answer.body.len() < (1 << 20) + 20_000, "{}", answer.body.len());
+        for line in answer.body.lines() {
+            let event: Value = serde_json::from_str(line).unwrap();
+            got.push(event["id"].as_str().unwrap().to_owned());
+        }
+        since = got.last().unwrap().clone();
+        answers += 1;
+        if answer.header("omnicast-more").is_none() {
+            break;
+        }
+    }
+    assert_eq!(got, posted);
+    assert_eq!(answers, 3, "3 MB in answers of 1 MiB");
+    // A flood of such requests, none of them read, keeps no other post waiting.
+    let mut flood = Control::open(&node);
+    flood.send("GET /api/events?limit=65536 HTTP/1.1\r\nHost: n\r\n\r\n".repeat(600).as_bytes());
+    let began = std::time::Instant::now();
+    node.post(&order("o", "c"));
+    assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+}
