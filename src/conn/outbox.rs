@@ -185,12 +185,6 @@ impl Outbox {
         self.bytes
     }
 
-    /// When a byte last left (monotonic ms).
-    #[must_use]
-    pub fn progress_at(&self) -> u64 {
-        self.progress_at
-    }
-
     /// Whether a byte left within the last `ms`. An outbox that has only just come to be, for an
     /// event of this turn, shows nothing about its peer.
     #[must_use]
@@ -320,7 +314,7 @@ mod tests {
         }
         let opcodes: Vec<u8> = frames(&wire).iter().map(|f| f.0).collect();
         assert_eq!(opcodes, [1, 9, 1, 1]);
-        assert_eq!(outbox.progress_at(), 7);
+        assert_eq!(outbox.progress_at, 7);
         assert!(outbox.moved_within(2, 8) && !outbox.moved_within(2, 9));
         assert!(!Outbox::new(8).moved_within(2, 8), "nothing has moved yet");
     }

@@ -222,12 +222,6 @@ impl Policy {
         self.event(event).publishers.has(role.0)
     }
 
-    /// Whether a connection of this role may publish any type.
-    #[must_use]
-    pub fn publishes_anything(&self, role: Role) -> bool {
-        self.events.iter().any(|e| e.publishers.has(role.0))
-    }
-
     /// Whose presence the node tells, if anybody's.
     #[must_use]
     pub fn presence(&self) -> Option<&Presence> {

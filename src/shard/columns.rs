@@ -186,12 +186,6 @@ impl Columns {
         self.classes.iter().filter(|c| c.members > 0).map(|c| (&c.masks, c.members))
     }
 
-    /// One more than the largest class number ever given.
-    #[must_use]
-    pub fn class_width(&self) -> usize {
-        self.classes.len()
-    }
-
     /// Sweeps the books (debug builds and tests): members and liveness agree with the words.
     pub fn check_invariants(&self) {
         let mut members = vec![0u32; self.classes.len()];

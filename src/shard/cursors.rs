@@ -6,7 +6,7 @@ use crate::base::time::Now;
 use crate::conn::machine::Conn;
 use crate::conn::phase::Phase;
 use crate::conn::reason::Ending;
-use crate::conn::resume::Replay;
+use crate::conn::resume::{Replay, Resume};
 use crate::shard::columns::Flag;
 use crate::shard::core::Core;
 use crate::wire::reply;
@@ -88,7 +88,7 @@ impl Core {
         stand
     }
 
-    fn advance_resume(&mut self, id: Id, resume: &mut crate::conn::resume::Resume, now: Now) -> Stand {
+    fn advance_resume(&mut self, id: Id, resume: &mut Resume, now: Now) -> Stand {
         let backlog_max = self.config.backlog_bytes_max;
         let mut looked = 0;
         let Some(conn) = self.conns.get_mut(id) else { return Stand::Full };
