@@ -5,9 +5,11 @@ use std::os::unix::net::UnixStream as Peer;
 use mio::Waker;
 
 use super::*;
-use crate::base::window::Bounds;
+use crate::base::window::{Bounds, Window};
 use crate::conn::config::Config;
 use crate::journal::memory::Memory;
+use crate::publish::idempotency::Idempotency;
+use crate::publish::sequencer::Beginning;
 use crate::shard::admission::Admission;
 
 /// A control thread that the test turns by hand, and a connection to it.
@@ -18,8 +20,12 @@ fn reactor() -> (Reactor, Peer, Id) {
     let poll = Poll::new().unwrap();
     let waker = Waker::new(poll.registry(), WAKER).unwrap();
     let gate = WakeGate::new(move || waker.wake().unwrap());
-    let journal = Box::new(Memory::new(Bounds { items: 10, bytes: 1 << 20 }));
-    let sequencer = Sequencer::new(Arc::new(Config::sample()), Arc::default(), journal, vec![], 1_000, 1_000);
+    let beginning = Beginning {
+        journal: Box::new(Memory::default()),
+        recent: Window::new(Bounds { items: 10, bytes: 1 << 20 }, 0),
+        idempotency: Idempotency::new(1_000),
+    };
+    let sequencer = Sequencer::new(Arc::new(Config::sample()), Arc::default(), beginning, vec![], 1_000);
     let sources = Sources { admission: Arc::new(Admission::new(1, 1, 1)), shards: vec![] };
     let listeners = Listeners { unix, tcp: None };
     let (_, inbox) = crossbeam_channel::bounded(1);

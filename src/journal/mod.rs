@@ -1,4 +1,7 @@
-//! The log of events, behind one trait: what was published, in order, to be read again.
+//! The log of events, behind one trait: what is in it is as safe as the node promises.
+//!
+//! The sequencer alone appends, in the order of positions, and learns later how far the log has
+//! come; only then does anybody see the events. So whatever a client has seen is in the log.
 
 pub mod memory;
 
@@ -6,17 +9,43 @@ use std::sync::Arc;
 
 use crate::shard::envelope::Envelope;
 
-/// A log of envelopes in the order of their positions.
+/// An event on its way into the log.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The event.
+    pub envelope: Arc<Envelope>,
+    /// Whom its publisher named, as [`crate::policy::Draft::addressing`] has it.
+    pub addressing: Option<Box<str>>,
+    /// Its idempotency key.
+    pub key: Option<Box<str>>,
+    /// When it was accepted (wall ms).
+    pub at: u64,
+}
+
+/// How the log has come on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Everything up to this position is safe.
+    Committed(u64),
+    /// What was appended behind this position is not in the log and will not be: it could not be
+    /// made safe. The next event that is appended has the next position.
+    Refused {
+        /// The last position that is safe.
+        after: u64,
+    },
+}
+
+/// A log of events in the order of their positions.
 pub trait Journal: Send {
-    /// Appends the event of the next position.
-    fn append(&mut self, envelope: Arc<Envelope>);
+    /// Whether so many more events, of so many bytes in all, can be on their way now.
+    fn has_room(&self, events: usize, bytes: usize) -> bool;
 
-    /// Position of the last event ever appended; 0 before the first.
-    fn last(&self) -> u64;
+    /// Takes the event of the next position. Never waits.
+    fn append(&mut self, entry: Entry);
 
-    /// Position of the oldest event still held; `last() + 1` when none is.
-    fn first(&self) -> u64;
+    /// Begins to make safe what was appended. Never waits.
+    fn commit(&mut self);
 
-    /// Hands out the held events after `position`, oldest first, until `visit` says stop.
-    fn read_after(&self, position: u64, visit: &mut dyn FnMut(&Envelope) -> bool);
+    /// What has become of it since the last call; whoever waits is woken when there is something.
+    fn poll(&mut self) -> Option<Progress>;
 }

@@ -21,7 +21,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::base::window::Bounds;
+use crate::base::window::{Bounds, Window};
 use crate::conn::config::Config;
 use crate::control;
 use crate::control::http::Secret;
@@ -29,7 +29,8 @@ use crate::control::metrics::Sources;
 use crate::journal::memory::Memory;
 use crate::node::settings::{Settings, default_control_socket};
 use crate::node::{assemble, descriptors, listen, logging};
-use crate::publish::sequencer::Sequencer;
+use crate::publish::idempotency::Idempotency;
+use crate::publish::sequencer::{Beginning, Sequencer};
 use crate::shard::admission::Admission;
 use crate::shard::clock::Clock;
 use crate::shard::core::{Core, Place};
@@ -164,9 +165,12 @@ impl Node {
         let sequencer = Sequencer::new(
             config,
             parts.shared.clone(),
-            Box::new(Memory::new(parts.window)),
+            Beginning {
+                journal: Box::new(Memory::new(0)),
+                recent: Window::new(parts.window, 0),
+                idempotency: Idempotency::new(settings.idempotency_window_ms),
+            },
             mailboxes,
-            settings.idempotency_window_ms,
             settings.presence_grace_ms,
         );
         let control = control::reactor::Reactor::new(

@@ -47,6 +47,9 @@ pub struct Draft {
     pub timestamp: Option<u64>,
     /// The same key within the window is the same event.
     pub idempotency_key: Option<Box<str>>,
+    /// Whom its publisher named beside the payload: a JSON object of the envelope's fields that say
+    /// so, as posted; none where there was none. See [`Policy::restore`].
+    pub addressing: Option<Box<str>>,
 }
 
 /// What kind of wrong.
@@ -163,7 +166,8 @@ impl Policy {
         match event {
             Some(event) if report.0.is_empty() => {
                 let audience = self.audience(event, address);
-                Ok(Draft { event, audience, data: text.into(), timestamp, idempotency_key })
+                let addressing = addressing(&envelope);
+                Ok(Draft { event, audience, data: text.into(), timestamp, idempotency_key, addressing })
             }
             _ => Err(report.0),
         }
@@ -221,7 +225,28 @@ impl Policy {
     fn unaddressed(&self, event: EventType, payload: Payload) -> Draft {
         let Payload { text, owner, key, roles } = payload;
         let audience = self.audience(event, Address { owner, key, roles, ..Address::default() });
-        Draft { event, audience, data: text.into(), timestamp: None, idempotency_key: None }
+        let data = text.into();
+        Draft { event, audience, data, timestamp: None, idempotency_key: None, addressing: None }
+    }
+
+    /// What an event is by the policy of now, and to whom it goes, from what was kept of it: the JSON
+    /// text that clients get, and [`Draft::addressing`]. `None` where this policy does not know its
+    /// type or somebody whom it names: it is for nobody then, since what is not understood must not
+    /// widen an audience.
+    #[must_use]
+    pub fn restore(&self, payload: &str, addressing: Option<&str>) -> Option<(EventType, Audience)> {
+        let event = Members::read(payload).ok()?;
+        let named = match addressing {
+            Some(text) => Members::read(text).ok()?,
+            None => Members::default(),
+        };
+        let mut report = Report::default();
+        let kind = self.event_type(&json::text(event.get("type")?).ok()?)?;
+        let Payload { owner, key, roles, .. } =
+            self.read_payload(Some(kind), event.get("data")?, false, &mut report);
+        let address =
+            self.read_address(&named, Address { owner, key, roles, ..Address::default() }, &mut report);
+        (report.len() == 0).then(|| (kind, self.audience(kind, address)))
     }
 
     fn read_type(&self, envelope: &Members<'_>, report: &mut Report) -> Option<EventType> {
@@ -273,6 +298,27 @@ impl Policy {
         address.key = optional_id(envelope, "key", report).or(address.key);
         address
     }
+}
+
+/// The fields of the envelope that tell for whom an event is.
+const ADDRESSING: [&str; 6] =
+    ["roles", "targetRoles", "userIds", "excludeUserIds", "excludeSessionId", "key"];
+
+/// Those of them that are there, as they were posted.
+fn addressing(envelope: &Members<'_>) -> Option<Box<str>> {
+    let mut text = String::new();
+    for name in ADDRESSING {
+        let Some(raw) = optional(envelope, name) else { continue };
+        text.push_str(if text.is_empty() { "{\"" } else { ",\"" });
+        text.push_str(name);
+        text.push_str("\":");
+        text.push_str(raw);
+    }
+    if text.is_empty() {
+        return None;
+    }
+    text.push('}');
+    Some(text.into())
 }
 
 /// The members of the envelope. What is merely wrong in it is reported; `None` where nothing more can be read.

@@ -355,3 +355,58 @@ proptest::proptest! {
         let _ = publish("customer:activity", &event);
     }
 }
+
+/// What is kept of an event says the same about it as its publisher did.
+#[test]
+fn a_kept_event_has_the_audience_it_was_posted_with() {
+    let policy = Policy::builtin();
+    let rules = Rules { validate: false, max_event_bytes: 4096 };
+    let mut seen = 0;
+    for event in [
+        r#""type":"order:created","data":{"customerId":"ann","orderId":"o"}"#,
+        r#""type":"product:deleted","data":{"productId":"p"}"#,
+        r#""type":"system:notification","data":{"targetRoles":["staff","admin"]}"#,
+        r#""type":"system:maintenance","data":{}"#,
+    ] {
+        for named in [
+            "",
+            r#","roles":["admin","staff"]"#,
+            r#","targetRoles" : [ "admin" , "staff" ]"#,
+            r#","userIds":["zoe","a\"nn"],"key":"k\u00e9""#,
+            r#","excludeUserIds":["zoe"],"excludeSessionId":"s1","roles":["staff","admin"]"#,
+            r#","excludeSessionId":null,"key":null"#,
+        ] {
+            let posted = format!("{{{event}{named},\"timestamp\":1}}");
+            let Ok(draft) = policy.draft_posted(&posted, &rules) else { continue };
+            let payload = format!(
+                r#"{{"type":"{}","namespace":"x","data":{},"timestamp":1,"id":"1"}}"#,
+                policy.event_name(draft.event),
+                draft.data
+            );
+            let restored = policy.restore(&payload, draft.addressing.as_deref());
+            assert_eq!(restored, Some((draft.event, draft.audience)), "{posted}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+#[test]
+fn a_kept_event_that_is_not_understood_is_for_nobody() {
+    let policy = Policy::builtin();
+    let good = r#"{"type":"product:deleted","data":{"productId":"p"}}"#;
+    assert!(policy.restore(good, None).is_some());
+    assert!(policy.restore(good, Some(r#"{"roles":["admin"]}"#)).is_some());
+    for (payload, addressing) in [
+        (r#"{"type":"product:melted","data":{}}"#, None),
+        (r#"{"type":"product:deleted"}"#, None),
+        ("{}", None),
+        ("", None),
+        (good, Some(r#"{"roles":["wizard"]}"#)),
+        (good, Some(r#"{"roles":[]}"#)),
+        (good, Some(r#"{"roles":"#)),
+        (good, Some("")),
+    ] {
+        assert_eq!(policy.restore(payload, addressing), None, "{payload} {addressing:?}");
+    }
+}

@@ -29,7 +29,7 @@ pub(super) enum Fault {
 }
 
 /// The members of an object in their order: decoded name and the text of the value.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Members<'a>(pub Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'a> Members<'a> {

@@ -48,6 +48,18 @@ impl Idempotency {
         self.order.push_back((now_mono + self.window_ms, key));
     }
 
+    /// Takes back the newest keys: those of events behind `position`, which are none after all.
+    pub fn take_back(&mut self, position: u64) {
+        while let Some((_, key)) = self.order.back()
+            && self.positions.get(key).is_some_and(|&of| of > position)
+        {
+            if let Some((_, key)) = self.order.pop_back() {
+                self.positions.remove(&key);
+                self.bytes -= cost(&key);
+            }
+        }
+    }
+
     /// Forgets what is older than the window.
     pub fn expire(&mut self, now_mono: u64) {
         while self.order.front().is_some_and(|(due, _)| *due <= now_mono) {
@@ -97,6 +109,19 @@ mod tests {
         keys.remember("a".into(), 9, 1001);
         keys.expire(1500);
         assert_eq!((keys.find("a"), keys.len()), (Some(9), 1));
+    }
+
+    #[test]
+    fn keys_of_what_was_not_published_are_taken_back() {
+        let mut keys = Idempotency::new(1000);
+        for n in 1..=4u64 {
+            keys.remember(n.to_string().into(), n, 0);
+        }
+        keys.take_back(2);
+        assert_eq!((keys.find("2"), keys.find("3"), keys.len()), (Some(2), None, 2));
+        keys.remember("3".into(), 3, 5);
+        keys.expire(1000);
+        assert_eq!((keys.len(), keys.find("3")), (1, Some(3)));
     }
 
     #[test]

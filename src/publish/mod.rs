@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! drafts ─▶ room in every mailbox? ─▶ position ─▶ encode once ─▶ journal ─▶ every mailbox ─▶ wake
-//!               │ no: refused, nothing happened
+//!               │ no: refused,                                      │ cannot make it safe: taken
+//!               ▼ nothing happened                                  ▼ back, nobody has seen it
 //! ```
 //!
 //! One thread owns the [`sequencer::Sequencer`], so there is one order and no lock.
 
 pub mod idempotency;
+mod line;
 pub mod presence;
 pub mod sequencer;

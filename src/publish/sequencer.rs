@@ -6,10 +6,12 @@ use std::sync::atomic::Ordering;
 
 use crate::base::slots::Id;
 use crate::base::time::Now;
+use crate::base::window::Window;
 use crate::conn::config::Config;
-use crate::journal::Journal;
+use crate::journal::{Entry, Journal, Progress};
 use crate::policy::{Draft, Namespace};
 use crate::publish::idempotency::Idempotency;
+use crate::publish::line::{Client, Dropped, Line};
 use crate::publish::presence::{Change, Presence};
 use crate::shard::counters::{Counter, Shared};
 use crate::shard::envelope::Envelope;
@@ -19,19 +21,46 @@ use crate::wire::envelope::{encode_event, event_id, payload_of};
 
 /// Bytes of an encoded event beyond its data, at most: names, id, timestamp, header.
 const ENVELOPE_OVERHEAD: usize = 512;
-/// When a node that is overloaded has probably caught up.
+/// When a node that is overloaded has probably caught up; and how long the node's own events wait
+/// after the journal refused one.
 const RETRY_AFTER_MS: u64 = 1_000;
+/// The node's own events that wait for room at most.
+const OWN_MAX: usize = 65_536;
 /// Between two canaries.
 const CANARY_INTERVAL_MS: u64 = 500;
 /// For so long after a canary came back from every shard the node counts as ready.
 const READY_FOR_MS: u64 = 3_000;
 
-/// Nothing was published: some shard has no room.
+/// Nothing was published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
+    /// Why.
+    pub why: Refusal,
     /// When to try again.
     pub retry_after_ms: u64,
 }
+
+/// Why nothing was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Some shard, or the journal, has no room.
+    Overloaded,
+    /// The journal could not make it safe.
+    Unsafe,
+}
+
+/// Published, or about to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// The ids, in the order of the drafts.
+    pub ids: Vec<String>,
+    /// Where the journal is not done: it will be told under this ticket what became of it. Until
+    /// then nobody has seen the events, and nothing is promised.
+    pub ticket: Option<u64>,
+}
+
+const OVERLOADED: Refused = Refused { why: Refusal::Overloaded, retry_after_ms: RETRY_AFTER_MS };
+const UNSAFE: Refused = Refused { why: Refusal::Unsafe, retry_after_ms: RETRY_AFTER_MS };
 
 /// What the sequencer counts, since start.
 #[derive(Debug, Default)]
@@ -42,6 +71,10 @@ pub struct PublishCounters {
     pub duplicates: Counter,
     /// Events refused for want of room.
     pub refused: Counter,
+    /// Events refused because the journal could not make them safe.
+    pub unsafe_refused: Counter,
+    /// The node's own events that were given up: too many waited for the journal.
+    pub own_dropped: Counter,
 }
 
 /// The one who gives events their position and passes them to every shard.
@@ -50,10 +83,15 @@ pub struct Sequencer {
     shared: Arc<Shared>,
     journal: Box<dyn Journal>,
     mailboxes: Vec<Mailbox>,
+    /// Recent events, all of them safe; shared with the windows of the shards.
+    recent: Window<Arc<Envelope>>,
+    line: Line,
     idempotency: Idempotency,
     presence: Presence,
     /// The node's own events that found no room yet, oldest first.
     unpublished: VecDeque<Draft>,
+    /// When they are tried again, after the journal refused one (monotonic ms).
+    own_again_at: u64,
     canary: Canary,
     counters: PublishCounters,
 }
@@ -66,26 +104,39 @@ struct Canary {
     back: Vec<u64>,
 }
 
+/// What a sequencer begins with.
+pub struct Beginning {
+    /// The log, empty or with a past.
+    pub journal: Box<dyn Journal>,
+    /// The log's latest events, as the windows of the shards have them too.
+    pub recent: Window<Arc<Envelope>>,
+    /// Keys of recent posts.
+    pub idempotency: Idempotency,
+}
+
 impl Sequencer {
-    /// A sequencer that goes on after the last event of `journal`.
+    /// A sequencer that goes on after the last event of its beginning.
     #[must_use]
     pub fn new(
         config: Arc<Config>,
         shared: Arc<Shared>,
-        journal: Box<dyn Journal>,
+        beginning: Beginning,
         mailboxes: Vec<Mailbox>,
-        idempotency_window_ms: u64,
         presence_grace_ms: u64,
     ) -> Sequencer {
         let canary = Canary { back: vec![0; mailboxes.len()], ..Canary::default() };
+        let Beginning { journal, recent, idempotency } = beginning;
         Sequencer {
             config,
             shared,
             journal,
             mailboxes,
-            idempotency: Idempotency::new(idempotency_window_ms),
+            line: Line::new(recent.last()),
+            recent,
+            idempotency,
             presence: Presence::new(presence_grace_ms),
             unpublished: VecDeque::new(),
+            own_again_at: 0,
             canary,
             counters: PublishCounters::default(),
         }
@@ -121,37 +172,65 @@ impl Sequencer {
         (self.idempotency.len(), self.idempotency.evicted())
     }
 
+    /// Events that wait for the journal.
+    #[must_use]
+    pub fn uncommitted(&self) -> usize {
+        self.line.len()
+    }
+
     /// The id of the last event; what one who saw everything has seen.
     #[must_use]
     pub fn last_event_id(&self) -> String {
-        event_id(self.journal.last())
+        event_id(self.recent.last())
     }
 
     /// Publishes all of `drafts`, in order, or none. Returns their ids; a draft whose
     /// idempotency key is known keeps the id of its first event.
     ///
     /// # Errors
-    /// [`Refused`] when a shard has no room for all of them; nothing happened then.
-    pub fn publish(&mut self, drafts: Vec<Draft>, now: Now) -> Result<Vec<String>, Refused> {
-        let bytes: usize = drafts.iter().map(|d| d.data.len() + ENVELOPE_OVERHEAD).sum();
-        if !self.mailboxes.iter().all(|m| m.has_room(drafts.len(), bytes)) {
-            self.counters.refused.add(drafts.len() as u64);
-            return Err(Refused { retry_after_ms: RETRY_AFTER_MS });
+    /// [`Refused`] when there is no room for all of them, or the journal fails; nothing
+    /// happened then.
+    pub fn publish(&mut self, drafts: Vec<Draft>, now: Now) -> Result<Posted, Refused> {
+        let count = drafts.len();
+        let positions = self.submit(drafts, now)?;
+        let newest = positions.iter().copied().max().unwrap_or(0);
+        if self.settle(now) {
+            self.counters.unsafe_refused.add(count as u64);
+            return Err(UNSAFE);
         }
-        self.idempotency.expire(now.mono);
-        let ids = drafts.into_iter().map(|draft| event_id(self.place(draft, now))).collect();
-        self.mailboxes.iter().for_each(Mailbox::ring);
-        Ok(ids)
+        let ticket = (newest > self.recent.last()).then(|| self.line.wait_for_post());
+        Ok(Posted { ids: positions.into_iter().map(event_id).collect(), ticket })
     }
 
-    /// Gives a draft its position and passes it on.
-    fn place(&mut self, mut draft: Draft, now: Now) -> u64 {
+    /// Gives the drafts their positions and the journal the events.
+    fn submit(&mut self, drafts: Vec<Draft>, now: Now) -> Result<Vec<u64>, Refused> {
+        self.settle(now);
+        let bytes: usize = drafts.iter().map(|d| d.data.len() + ENVELOPE_OVERHEAD).sum();
+        if !self.has_room(drafts.len(), bytes) {
+            self.counters.refused.add(drafts.len() as u64);
+            return Err(OVERLOADED);
+        }
+        self.idempotency.expire(now.mono);
+        let positions = drafts.into_iter().map(|draft| self.place(draft, false, now)).collect();
+        self.journal.commit();
+        Ok(positions)
+    }
+
+    /// Whether every mailbox can take so much more, beside what is on its way to it.
+    fn has_room(&self, events: usize, bytes: usize) -> bool {
+        let (waiting, waiting_bytes) = (self.line.len(), self.line.bytes());
+        self.journal.has_room(events, bytes)
+            && self.mailboxes.iter().all(|m| m.has_room(waiting + events, waiting_bytes + bytes))
+    }
+
+    /// Gives a draft its position and passes it to the journal.
+    fn place(&mut self, mut draft: Draft, own: bool, now: Now) -> u64 {
         let key = draft.idempotency_key.take();
         if let Some(position) = key.as_deref().and_then(|key| self.idempotency.find(key)) {
             self.counters.duplicates.add(1);
             return position;
         }
-        let position = self.journal.last() + 1;
+        let position = self.line.last() + 1;
         let policy = &self.config.policy;
         let frame = encode_event(
             policy.event_name(draft.event),
@@ -160,17 +239,71 @@ impl Sequencer {
             draft.timestamp.unwrap_or(now.wall),
             &event_id(position),
         );
+        let again = own.then(|| draft.clone());
+        let addressing = draft.addressing;
         let envelope = Arc::new(Envelope { position, event: draft.event, audience: draft.audience, frame });
-        self.journal.append(envelope.clone());
-        self.shared.last_position.store(position, Ordering::Relaxed);
-        for mailbox in &self.mailboxes {
-            mailbox.put(envelope.clone());
-        }
+        self.line.push(envelope.clone(), again);
+        self.journal.append(Entry { envelope, addressing, key: key.clone(), at: now.wall });
         if let Some(key) = key {
             self.idempotency.remember(key, position, now.mono);
         }
-        self.counters.accepted.add(1);
         position
+    }
+
+    /// Passes on what the journal has made safe, and takes back what it could not. `true`: it took
+    /// something back.
+    pub fn settle(&mut self, now: Now) -> bool {
+        let (mut delivered, mut refused) = (false, false);
+        while let Some(progress) = self.journal.poll() {
+            let (Progress::Committed(safe) | Progress::Refused { after: safe }) = progress;
+            while let Some(envelope) = self.line.pop_safe(safe) {
+                self.deliver(envelope);
+                delivered = true;
+            }
+            self.line.settle_posts(safe);
+            self.answer_clients(safe);
+            if matches!(progress, Progress::Refused { .. }) {
+                refused = true;
+                self.take_back(safe, now);
+            }
+        }
+        if delivered {
+            self.mailboxes.iter().for_each(Mailbox::ring);
+        }
+        refused
+    }
+
+    fn deliver(&mut self, envelope: Arc<Envelope>) {
+        self.shared.last_position.store(envelope.position, Ordering::Relaxed);
+        for mailbox in &self.mailboxes {
+            mailbox.put(envelope.clone());
+        }
+        self.recent.push(envelope.clone(), envelope.frame.len());
+        self.counters.accepted.add(1);
+    }
+
+    fn answer_clients(&mut self, safe: u64) {
+        while let Some(Client { shard, conn, request, position }) = self.line.pop_answered(safe) {
+            let outcome = Ok(event_id(position).into_boxed_str());
+            self.mailboxes[shard].order(Order::Published { conn, request, outcome });
+        }
+    }
+
+    /// The journal has nothing behind `safe` and will not have it.
+    fn take_back(&mut self, safe: u64, now: Now) {
+        self.idempotency.take_back(safe);
+        let Dropped { own, clients } = self.line.take_back();
+        own.into_iter().rev().for_each(|draft| self.unpublished.push_front(draft));
+        self.own_again_at = now.mono + RETRY_AFTER_MS;
+        for Client { shard, conn, request, .. } in clients {
+            self.mailboxes[shard].order(Order::Published { conn, request, outcome: Err(Overloaded) });
+        }
+    }
+
+    /// What has become of posts that had to wait, in their order: their tickets, and whether the
+    /// events are published.
+    pub fn next_settled(&mut self) -> Option<(u64, bool)> {
+        self.line.next_settled()
     }
 
     /// Does what a shard reports. Answers to questions of others are given back.
@@ -191,9 +324,14 @@ impl Sequencer {
     }
 
     fn publish_for(&mut self, shard: usize, conn: Id, request: Option<Box<str>>, draft: Draft, now: Now) {
-        let outcome = match self.publish(vec![draft], now) {
-            Ok(ids) => ids.into_iter().next().map(String::into_boxed_str).ok_or(Overloaded),
+        let outcome = match self.submit(vec![draft], now) {
             Err(Refused { .. }) => Err(Overloaded),
+            Ok(positions) => {
+                let position = positions.into_iter().next_back().unwrap_or(0);
+                self.line.wait_for_client(Client { shard, conn, request, position });
+                self.settle(now);
+                return;
+            }
         };
         self.mailboxes[shard].order(Order::Published { conn, request, outcome });
     }
@@ -203,19 +341,24 @@ impl Sequencer {
         let Some(change) = change else { return };
         let policy = &self.config.policy;
         self.unpublished.extend(policy.draft_presence(&change.user, change.online, change.last_seen));
+        while self.unpublished.len() > OWN_MAX {
+            self.unpublished.pop_front();
+            self.counters.own_dropped.add(1);
+        }
         self.publish_own(now);
     }
 
     /// Publishes the node's own events as far as there is room.
     fn publish_own(&mut self, now: Now) {
-        while let Some(draft) = self.unpublished.pop_front() {
-            let bytes = draft.data.len() + ENVELOPE_OVERHEAD;
-            if !self.mailboxes.iter().all(|m| m.has_room(1, bytes)) {
-                self.unpublished.push_front(draft);
-                return;
-            }
-            self.place(draft, now);
-            self.mailboxes.iter().for_each(Mailbox::ring);
+        self.settle(now);
+        while self.own_again_at <= now.mono
+            && let Some(draft) = self.unpublished.front()
+            && self.has_room(1, draft.data.len() + ENVELOPE_OVERHEAD)
+            && let Some(draft) = self.unpublished.pop_front()
+        {
+            self.place(draft, true, now);
+            self.journal.commit();
+            self.settle(now);
         }
     }
 
@@ -269,24 +412,28 @@ impl Sequencer {
     ) -> (Vec<u8>, bool) {
         let mut out = Vec::new();
         let (mut left, mut stopped) = (limit, false);
-        self.journal.read_after(since, &mut |envelope| {
-            if namespaces.is_none_or(|list| list.contains(&envelope.audience.namespace)) {
-                stopped = left == 0 || out.len() >= bytes_max;
-                if !stopped {
-                    out.extend_from_slice(payload_of(&envelope.frame));
-                    out.push(b'\n');
-                    left -= 1;
-                }
+        for (_, envelope) in self.recent.after(since) {
+            if namespaces.is_some_and(|list| !list.contains(&envelope.audience.namespace)) {
+                continue;
             }
-            !stopped
-        });
+            if left == 0 || out.len() >= bytes_max {
+                stopped = true;
+                break;
+            }
+            out.extend_from_slice(payload_of(&envelope.frame));
+            out.push(b'\n');
+            left -= 1;
+        }
         (out, stopped)
     }
 
-    /// Positions of the oldest event that is held and of the last one.
+    /// Positions of the oldest event from which on all are held, and of the last one.
     #[must_use]
     pub fn held(&self) -> (u64, u64) {
-        (self.journal.first(), self.journal.last())
+        let archived = self.shared.archive_first.load(Ordering::Relaxed);
+        let recent = self.recent.first();
+        let first = if archived == 0 { recent } else { archived.min(recent) };
+        (first, self.recent.last())
     }
 }
 

@@ -11,9 +11,13 @@ const NOW: Now = Now { mono: 1_000_000, wall: 1_700_000_000_000 };
 fn sequencer(rooms: &[usize]) -> (Sequencer, Vec<Mailroom>) {
     let ends = rooms.iter().map(|&events| mailbox(events, WakeGate::new(|| ())));
     let (mailboxes, mailrooms) = ends.unzip();
-    let journal = Box::new(Memory::new(Bounds { items: 1_000, bytes: 1 << 30 }));
+    let beginning = Beginning {
+        journal: Box::new(Memory::default()),
+        recent: Window::new(Bounds { items: 1_000, bytes: 1 << 30 }, 0),
+        idempotency: Idempotency::new(60_000),
+    };
     let config = Arc::new(Config::sample());
-    let sequencer = Sequencer::new(config, Arc::default(), journal, mailboxes, 60_000, 5_000);
+    let sequencer = Sequencer::new(config, Arc::default(), beginning, mailboxes, 5_000);
     (sequencer, mailrooms)
 }
 
@@ -42,19 +46,21 @@ fn positions(room: &Mailroom) -> Vec<u64> {
 #[test]
 fn a_post_for_which_one_shard_has_no_room_is_refused_whole() {
     let (mut s, rooms) = sequencer(&[4, 100]);
-    let refused = Err(Refused { retry_after_ms: RETRY_AFTER_MS });
-    assert_eq!(s.publish(drafts(&s, 3), NOW), Ok(vec!["1".into(), "2".into(), "3".into()]));
+    let refused = Err(OVERLOADED);
+    let safe =
+        |ids: &[&str]| Ok(Posted { ids: ids.iter().map(|id| (*id).to_owned()).collect(), ticket: None });
+    assert_eq!(s.publish(drafts(&s, 3), NOW), safe(&["1", "2", "3"]));
     let mut two = drafts(&s, 1);
     two.push(draft(&s, Some("k"), 0));
     assert_eq!(s.publish(two.clone(), NOW), refused, "one of the two would fit");
     assert_eq!((s.last_event_id(), s.held()), ("3".into(), (1, 3)), "no position was given");
     assert_eq!((s.counters().accepted.read(), s.counters().refused.read()), (3, 2));
     assert_eq!(s.idempotency().0, 0, "the key is not remembered");
-    assert_eq!(s.publish(drafts(&s, 1), NOW), Ok(vec!["4".into()]), "it still takes what fits");
+    assert_eq!(s.publish(drafts(&s, 1), NOW), safe(&["4"]), "it still takes what fits");
     assert_eq!(s.publish(drafts(&s, 1), NOW), refused);
     // The other shard has just what this one has.
     assert_eq!((positions(&rooms[0]), positions(&rooms[1])), (vec![1, 2, 3, 4], vec![1, 2, 3, 4]));
-    assert_eq!(s.publish(two, NOW), Ok(vec!["5".into(), "6".into()]), "the same post once there is room");
+    assert_eq!(s.publish(two, NOW), safe(&["5", "6"]), "the same post once there is room");
     assert_eq!((positions(&rooms[0]), positions(&rooms[1])), (vec![5, 6], vec![5, 6]));
 }
 

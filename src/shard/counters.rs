@@ -79,6 +79,9 @@ pub struct Shared {
     /// Position of the last event that was published. Written by the sequencer before anybody
     /// can have seen that event; a shard may not have come so far.
     pub last_position: AtomicU64,
+    /// Position of the oldest event from which on the log on disk is whole; 0 where there is no
+    /// such log. Written by the one who writes the log.
+    pub archive_first: AtomicU64,
 }
 
 impl Shared {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::base::slots::Id;
 use crate::policy::Draft;
+use crate::shard::archive::Chunk;
 use crate::shard::census::{Census, Row};
 use crate::shard::envelope::Envelope;
 
@@ -58,6 +59,13 @@ pub enum Order {
         conn: Id,
         /// The JSON body.
         body: Option<Box<str>>,
+    },
+    /// A part of the log that was asked for.
+    Past {
+        /// The position behind which it was asked for.
+        after: u64,
+        /// The part; `None`: it is not kept any more, or cannot be read.
+        chunk: Option<Arc<Chunk>>,
     },
     /// Send everybody away, spread over the drain timeout.
     Drain,

@@ -11,6 +11,7 @@
 //! ```
 
 pub mod admission;
+pub mod archive;
 pub mod census;
 pub mod clock;
 pub mod columns;

@@ -42,6 +42,7 @@ impl Core {
             Order::Stats { conn, body } => {
                 self.act(conn, now, |conn, cx, changes| conn.handle_stats(body.as_deref(), cx, changes));
             }
+            Order::Past { .. } => {}
             Order::Drain => self.begin_drain(now),
             Order::Stop { at_once: true } => return Onward::Stop,
             Order::Stop { at_once: false } => {

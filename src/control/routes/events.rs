@@ -37,8 +37,8 @@ pub fn post(request: &Request<'_>, sequencer: &mut Sequencer, now: Now) -> Answe
         Err(refusal) => return refusal,
     };
     match sequencer.publish(drafts, now) {
-        Ok(ids) => accepted(&ids),
-        Err(Refused { retry_after_ms }) => {
+        Ok(posted) => accepted(&posted.ids),
+        Err(Refused { retry_after_ms, .. }) => {
             Answer::error(503, "overloaded", "the node cannot keep up; nothing was published")
                 .with("Retry-After", retry_after_ms.div_ceil(1000).to_string())
         }
