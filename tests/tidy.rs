@@ -78,7 +78,7 @@ fn sources() -> Vec<(String, String)> {
             let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
             (name, code)
         })
-        .filter(|(name, _)| !name.ends_with("tests.rs"))
+        .filter(|(name, _)| !name.ends_with("tests.rs") && name != "journal/faulty.rs")
         .collect();
     sources.sort();
     assert!(sources.len() > 50, "the sources are where they are looked for");

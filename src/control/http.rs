@@ -1,9 +1,11 @@
 //! One control connection as a machine: bytes in, requests out, answers in their order.
 //!
 //! HTTP/1.1 with keep-alive and pipelining. A request is handed out where it lies in the
-//! buffer; the next one only after the answer to the last, so that answers cannot overtake
-//! each other.
+//! buffer; the next one only after the answer to the last is known, so that answers cannot
+//! overtake each other. An answer that is known may still have to wait for the journal: it is
+//! held, and everything behind it, while further requests are served.
 
+use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use crate::wire::chunked::{ChunkFault, Chunked};
@@ -16,6 +18,10 @@ pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 const READ_AHEAD: usize = 64 << 10;
 /// Buffer kept between requests; what a large body needed beyond it is given back.
 const BUFFER_KEPT: usize = 64 << 10;
+/// What the head of an answer usually needs.
+const HEAD_ROOM: usize = 256;
+/// Answers of one connection that may be held for the journal.
+const HELD_MAX: usize = 1_024;
 
 /// A request, where it lies in its connection's buffer.
 #[derive(Debug)]
@@ -52,12 +58,52 @@ impl Answer {
         Answer::json(status, error_body(code, message))
     }
 
+    fn encode(&self, close: bool, head_only: bool) -> Vec<u8> {
+        let headers: Vec<(&str, &str)> = self.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let response = Response {
+            status: self.status,
+            headers: &headers,
+            content_type: self.content_type,
+            body: &self.body,
+            close,
+        };
+        let mut out = Vec::with_capacity(self.body.len() + HEAD_ROOM);
+        if head_only {
+            response.encode_head(&mut out);
+        } else {
+            response.encode(&mut out);
+        }
+        out
+    }
+
     /// The same with one more header.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Answer {
         self.headers.push((name, value.into()));
         self
     }
+}
+
+/// What becomes of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Its answer.
+    Now(Answer),
+    /// Its answer, once the journal has settled this ticket in its favour.
+    Once(u64, Answer),
+    /// The answer comes by [`Client::answer`].
+    Later,
+}
+
+/// An answer in its place behind others that are held.
+#[derive(Debug)]
+struct Held {
+    /// What it waits for; none where only for those before it.
+    ticket: Option<u64>,
+    /// The encoded answer.
+    bytes: Vec<u8>,
+    /// How an answer in its place ends the connection, or not.
+    close: bool,
 }
 
 #[derive(Debug)]
@@ -137,6 +183,8 @@ pub struct Client {
     body_max: usize,
     out: Vec<u8>,
     sent: usize,
+    /// Answers that wait for the journal, and those behind them.
+    held: VecDeque<Held>,
     /// A request was handed out and not answered.
     waiting: bool,
     keep_alive: bool,
@@ -160,6 +208,7 @@ impl Client {
             body_max,
             out: Vec::new(),
             sent: 0,
+            held: VecDeque::new(),
             waiting: false,
             keep_alive: true,
             head_only: false,
@@ -219,14 +268,16 @@ impl Client {
     /// Whether a request is under way: some of it has arrived, not all.
     #[must_use]
     pub fn is_midway(&self) -> bool {
-        !self.waiting && self.at < self.buf.len() && !matches!(self.stage, Stage::Done)
+        !self.waiting
+            && self.held.len() < HELD_MAX
+            && self.at < self.buf.len()
+            && !matches!(self.stage, Stage::Done)
     }
 
-    /// Hands the next complete request to `serve`, if there is one and the one before was
-    /// answered; its answer is queued, or comes later by [`Client::answer`] when `serve` has
-    /// none. `true`: something happened, call again.
-    pub fn poll_request(&mut self, serve: impl FnOnce(&Request<'_>) -> Option<Answer>) -> bool {
-        if self.waiting || self.is_choked() {
+    /// Hands the next complete request to `serve`, if there is one and the answer to the one
+    /// before is known. `true`: something happened, call again.
+    pub fn poll_request(&mut self, serve: impl FnOnce(&Request<'_>) -> Reply) -> bool {
+        if self.waiting || self.is_choked() || self.held.len() >= HELD_MAX {
             return false;
         }
         match self.advance() {
@@ -252,12 +303,7 @@ impl Client {
         }
     }
 
-    fn hand_out(
-        &mut self,
-        head_len: usize,
-        body: BodyAt,
-        serve: impl FnOnce(&Request<'_>) -> Option<Answer>,
-    ) {
+    fn hand_out(&mut self, head_len: usize, body: BodyAt, serve: impl FnOnce(&Request<'_>) -> Reply) {
         let bytes = &self.buf[self.at..];
         let (body, raw) = match body {
             BodyAt::Buffer(n) => (&bytes[head_len..head_len + n], n),
@@ -268,15 +314,32 @@ impl Client {
         };
         self.keep_alive = head.keep_alive();
         self.head_only = head.method == "HEAD";
-        let answer = serve(&Request { head, body });
+        let reply = serve(&Request { head, body });
         self.at += head_len + raw;
         self.stage = if self.keep_alive { Stage::Head { scanned: 0 } } else { Stage::Done };
         self.continued = false;
         self.decoded = Vec::new();
         self.tidy();
-        self.waiting = answer.is_none();
-        if let Some(answer) = answer {
-            self.queue(&answer);
+        match reply {
+            Reply::Now(answer) => self.queue(&answer),
+            Reply::Once(ticket, answer) => {
+                let (bytes, close) = (self.encode(&answer), !self.keep_alive);
+                self.held.push_back(Held { ticket: Some(ticket), bytes, close });
+            }
+            Reply::Later => self.waiting = true,
+        }
+    }
+
+    /// The journal has settled `ticket`: what was held for it goes out, or `refusal` in its place.
+    pub fn settle(&mut self, ticket: u64, refusal: Option<&Answer>) {
+        if let Some(held) = self.held.iter_mut().find(|held| held.ticket == Some(ticket)) {
+            held.ticket = None;
+            if let Some(refusal) = refusal {
+                held.bytes = refusal.encode(held.close, false);
+            }
+        }
+        while let Some(held) = self.held.pop_front_if(|held| held.ticket.is_none()) {
+            self.out.extend_from_slice(&held.bytes);
         }
     }
 
@@ -363,7 +426,7 @@ impl Client {
         let has_body = !matches!(stage, Stage::Body { length: 0, .. });
         let arrived = self.buf.len() > self.at + end;
         if has_body && !arrived && parsed.has_token("expect", "100-continue") && !self.continued {
-            self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.emit(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec());
         }
         self.continued = true;
         Ok(stage)
@@ -386,18 +449,22 @@ impl Client {
     }
 
     fn queue(&mut self, answer: &Answer) {
-        let headers: Vec<(&str, &str)> = answer.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
-        let response = Response {
-            status: answer.status,
-            headers: &headers,
-            content_type: answer.content_type,
-            body: &answer.body,
-            close: !self.keep_alive,
-        };
-        if self.head_only {
-            response.encode_head(&mut self.out);
+        let bytes = self.encode(answer);
+        self.emit(bytes);
+    }
+
+    fn encode(&self, answer: &Answer) -> Vec<u8> {
+        answer.encode(!self.keep_alive, self.head_only)
+    }
+
+    /// Sends, in its place.
+    fn emit(&mut self, bytes: Vec<u8>) {
+        if !self.held.is_empty() {
+            self.held.push_back(Held { ticket: None, bytes, close: false });
+        } else if self.out.is_empty() {
+            self.out = bytes;
         } else {
-            response.encode(&mut self.out);
+            self.out.extend_from_slice(&bytes);
         }
     }
 
@@ -417,7 +484,7 @@ impl Client {
         }
     }
 
-    /// Whether nothing is to be sent.
+    /// Whether nothing is to be sent now.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
         self.out.len() == self.sent
@@ -426,7 +493,7 @@ impl Client {
     /// Whether no further request will be taken: close once flushed and answered.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        matches!(self.stage, Stage::Done) && !self.waiting
+        matches!(self.stage, Stage::Done) && !self.waiting && self.held.is_empty()
     }
 }
 
@@ -457,7 +524,7 @@ mod tests {
             from = to;
             while client.poll_request(|r| {
                 seen.push((r.head.target.to_owned(), String::from_utf8(r.body.to_vec()).unwrap()));
-                Some(Answer::json(200, "ok"))
+                Reply::Now(Answer::json(200, "ok"))
             }) {}
             wire.extend_from_slice(&client.unsent());
             client.advance_sent(client.unsent().len());
@@ -525,7 +592,7 @@ mod tests {
         assert_eq!(&*client.unsent(), b"HTTP/1.1 100 Continue\r\n\r\n");
         assert!(client.is_midway());
         client.handle_bytes(b"ok");
-        assert!(client.poll_request(|r| Some(Answer::json(200, r.body))));
+        assert!(client.poll_request(|r| Reply::Now(Answer::json(200, r.body))));
         let wire = String::from_utf8(client.unsent().to_vec()).unwrap();
         assert!(wire.ends_with("\r\n\r\nok") && wire.matches("100 Continue").count() == 1);
     }
@@ -534,11 +601,49 @@ mod tests {
     fn an_answer_that_comes_later_keeps_its_place() {
         let mut client = Client::new(1000, None);
         client.handle_bytes(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n");
-        assert!(client.poll_request(|_| None));
+        assert!(client.poll_request(|_| Reply::Later));
         assert!(!client.poll_request(|_| unreachable!("the first is not answered")));
         client.answer(&Answer::json(200, "first"));
-        assert!(client.poll_request(|_| Some(Answer::json(200, "second"))));
+        assert!(client.poll_request(|_| Reply::Now(Answer::json(200, "second"))));
         let wire = String::from_utf8(client.unsent().to_vec()).unwrap();
         assert!(wire.find("first").unwrap() < wire.find("second").unwrap());
+    }
+
+    #[test]
+    fn answers_that_wait_for_the_journal_hold_those_behind_them() {
+        let mut client = Client::new(1000, None);
+        for n in 1..=5 {
+            client.handle_bytes(format!("GET /{n} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+        }
+        let mut serve = |reply: Reply| assert!(client.poll_request(|_| reply));
+        serve(Reply::Now(Answer::json(200, "one")));
+        serve(Reply::Once(7, Answer::json(200, "two")));
+        serve(Reply::Once(9, Answer::json(200, "three")));
+        serve(Reply::Now(Answer::json(200, "four")));
+        serve(Reply::Later);
+        assert_eq!(String::from_utf8(client.unsent().to_vec()).unwrap().matches("200 OK").count(), 1);
+        let refusal = Answer::json(503, "refused");
+        client.settle(7, None);
+        assert_eq!(String::from_utf8(client.unsent().to_vec()).unwrap().matches("200 OK").count(), 2);
+        client.answer(&Answer::json(200, "five"));
+        client.handle_end();
+        assert!(!client.is_done());
+        client.settle(9, Some(&refusal));
+        let text = String::from_utf8(client.unsent().to_vec()).unwrap();
+        let order: Vec<_> =
+            ["one", "two", "refused", "four", "five"].iter().map(|body| text.find(body).unwrap()).collect();
+        assert!(order.is_sorted() && !text.contains("three") && text.contains("503"), "{text}");
+        assert!(!client.poll_request(|_| unreachable!()) && client.is_done());
+    }
+
+    #[test]
+    fn held_answers_are_bounded() {
+        let mut client = Client::new(1000, None);
+        client.handle_bytes("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(HELD_MAX + 1).as_bytes());
+        let ok = || Answer::json(200, "");
+        let held = (0..).take_while(|n| client.poll_request(|_| Reply::Once(*n, ok()))).count();
+        assert_eq!(held, HELD_MAX);
+        client.settle(0, None);
+        assert!(client.poll_request(|_| Reply::Once(u64::MAX, ok())));
     }
 }

@@ -4,6 +4,7 @@
 //! turn: poll → now → inbox → read, serve → overdue questions, deadlines → write, drop
 //! ```
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::base::slots::{Id, Slots};
 use crate::base::time::Now;
-use crate::control::http::{Answer, Client, Secret};
+use crate::control::http::{Answer, Client, Reply, Secret};
 use crate::control::metrics::{self, Sources};
 use crate::control::questions::{Asker, Question, Questions, Settled};
 use crate::control::router::{Outcome, route};
@@ -46,6 +47,8 @@ const REPORT_BUDGET: usize = 4_096;
 const REQUEST_TIMEOUT_MS: u64 = 30_000;
 /// How long a peer that was refused may take to read why.
 const LINGER_MS: u64 = 2_000;
+/// How long the journal may take to settle what it has in hand when the node stops.
+const FINISH_MS: u64 = 500;
 /// How long accepting pauses when descriptors have run out.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
@@ -136,6 +139,8 @@ pub struct Reactor {
     ready: Vec<Id>,
     sequencer: Sequencer,
     questions: Questions,
+    /// Who made the posts that wait for the journal, in the order of their tickets.
+    posts: VecDeque<Id>,
     sources: Sources,
     inbox: Receiver<Report>,
     gate: Arc<WakeGate>,
@@ -175,6 +180,7 @@ impl Reactor {
             ready: Vec::new(),
             sequencer,
             questions: Questions::default(),
+            posts: VecDeque::new(),
             sources,
             inbox,
             gate,
@@ -200,7 +206,9 @@ impl Reactor {
             }
             self.gate.close();
             let now = self.clock.now();
-            let Some(reports_left) = self.take_reports(now) else { return Ok(()) };
+            let Some(reports_left) = self.take_reports(now) else { return self.finish() };
+            self.sequencer.settle(now);
+            self.answer_posts();
             let more_wait = self.accept(now);
             let mut ready = std::mem::take(&mut self.ready);
             for event in &events {
@@ -212,7 +220,30 @@ impl Reactor {
                 self.serve(id, now);
             }
             self.fire_deadlines(now);
+            self.answer_posts();
             more = reports_left || more_wait || !self.ready.is_empty();
+        }
+    }
+
+    /// The last turns: whatever the journal has in hand is settled, and those who posted it hear of
+    /// it, if that does not take long.
+    fn finish(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(256);
+        let deadline = self.clock.now().mono + FINISH_MS;
+        loop {
+            let now = self.clock.now();
+            self.sequencer.settle(now);
+            self.answer_posts();
+            for id in std::mem::take(&mut self.ready) {
+                self.write(id, now);
+            }
+            if self.sequencer.uncommitted() == 0 || now.mono >= deadline {
+                return Ok(());
+            }
+            match self.poll.poll(&mut events, Some(Duration::from_millis(deadline - now.mono))) {
+                Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e),
+                _ => self.gate.close(),
+            }
         }
     }
 
@@ -279,6 +310,18 @@ impl Reactor {
         {
             peer.client.answer(&answer);
             self.ready.push(id);
+        }
+    }
+
+    /// Answers the posts about which there is word from the journal.
+    fn answer_posts(&mut self) {
+        while let Some((ticket, published)) = self.sequencer.next_settled() {
+            let Some(id) = self.posts.pop_front() else { continue };
+            if let Some(peer) = self.peers.get_mut(id) {
+                let refusal = (!published).then(routes::events::not_safe);
+                peer.client.settle(ticket, refusal.as_ref());
+                self.ready.push(id);
+            }
         }
     }
 
@@ -414,11 +457,16 @@ impl Reactor {
         let Some(peer) = self.peers.get_mut(id) else { return false };
         let sequencer = &mut self.sequencer;
         let mut asked = None;
+        let posts = &mut self.posts;
         let served = peer.client.poll_request(|request| match route(request, sequencer, now) {
-            Outcome::Answer(answer) => Some(answer),
+            Outcome::Answer(answer) => Reply::Now(answer),
+            Outcome::Once(ticket, answer) => {
+                posts.push_back(id);
+                Reply::Once(ticket, answer)
+            }
             Outcome::Ask(question) => {
                 asked = Some(question);
-                None
+                Reply::Later
             }
         });
         if served {

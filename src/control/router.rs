@@ -11,6 +11,8 @@ use crate::publish::sequencer::Sequencer;
 pub enum Outcome {
     /// The answer.
     Answer(Answer),
+    /// The answer, if the journal settles this ticket in its favour.
+    Once(u64, Answer),
     /// Only the shards know.
     Ask(Question),
 }
@@ -25,7 +27,7 @@ impl From<Answer> for Outcome {
 pub fn route(request: &Request<'_>, sequencer: &mut Sequencer, now: Now) -> Outcome {
     let path = request.head.path();
     match (request.head.method, path) {
-        ("POST", "/api/events") => routes::events::post(request, sequencer, now).into(),
+        ("POST", "/api/events") => routes::events::post(request, sequencer, now),
         ("GET", "/api/events") => routes::history::get(&request.head, sequencer).into(),
         ("GET" | "HEAD", "/api/ws/info") => routes::info::get(sequencer).into(),
         ("GET" | "HEAD", "/api/ws/stats") => Outcome::Ask(Question::Stats),

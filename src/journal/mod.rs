@@ -3,6 +3,8 @@
 //! The sequencer alone appends, in the order of positions, and learns later how far the log has
 //! come; only then does anybody see the events. So whatever a client has seen is in the log.
 
+#[cfg(test)]
+pub(crate) mod faulty;
 pub mod memory;
 
 use std::sync::Arc;
@@ -20,6 +22,20 @@ pub struct Entry {
     pub key: Option<Box<str>>,
     /// When it was accepted (wall ms).
     pub at: u64,
+}
+
+/// When the log on disk is forced to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Before an event counts as safe.
+    Always,
+    /// At the latest so long after an event was written.
+    Interval {
+        /// How long.
+        ms: u64,
+    },
+    /// When the system likes.
+    Never,
 }
 
 /// How the log has come on.

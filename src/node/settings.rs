@@ -16,6 +16,8 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::journal::SyncPolicy;
+
 pub use read::{SettingError, Source};
 pub use sockets::{default_control_socket, find_control_socket};
 pub use table::{MAX_SOCKET_PATH_BYTES, MIN_JWT_SECRET_BYTES, SETTINGS, Setting, Takes};
@@ -113,6 +115,16 @@ pub struct Settings {
     pub history_bytes: usize,
     /// `WS_IDEMPOTENCY_WINDOW`.
     pub idempotency_window_ms: u64,
+    /// `WS_JOURNAL`; not opened yet.
+    pub journal: Option<PathBuf>,
+    /// `WS_JOURNAL_SYNC` and, for `interval`, `WS_JOURNAL_INTERVAL`.
+    pub journal_sync: SyncPolicy,
+    /// `WS_JOURNAL_MAX_BYTES`.
+    pub journal_max_bytes: u64,
+    /// `WS_JOURNAL_MAX_AGE`.
+    pub journal_max_age_ms: u64,
+    /// `WS_JOURNAL_SEGMENT`.
+    pub journal_segment_bytes: u64,
     /// `WS_MAX_BODY`.
     pub max_body_bytes: usize,
     /// `WS_MAX_EVENT_SIZE`.
@@ -180,6 +192,15 @@ impl Settings {
             history_events: given.number("WS_HISTORY_EVENTS")?,
             history_bytes: given.number("WS_HISTORY_BYTES")?,
             idempotency_window_ms: given.number("WS_IDEMPOTENCY_WINDOW")?,
+            journal: given.file("WS_JOURNAL")?,
+            journal_sync: match given.word("WS_JOURNAL_SYNC")? {
+                0 => SyncPolicy::Always,
+                1 => SyncPolicy::Interval { ms: given.number("WS_JOURNAL_INTERVAL")? },
+                _ => SyncPolicy::Never,
+            },
+            journal_max_bytes: given.number("WS_JOURNAL_MAX_BYTES")?,
+            journal_max_age_ms: given.number("WS_JOURNAL_MAX_AGE")?,
+            journal_segment_bytes: given.number("WS_JOURNAL_SEGMENT")?,
             max_body_bytes: given.number("WS_MAX_BODY")?,
             max_event_bytes: given.number("WS_MAX_EVENT_SIZE")?,
             control_socket: given.socket_path("WS_CONTROL_SOCKET")?,
@@ -268,9 +289,18 @@ mod tests {
             ("WS_HISTORY_BYTES", s.history_bytes as u64),
             ("WS_IDEMPOTENCY_WINDOW", s.idempotency_window_ms),
             ("WS_DRAIN_TIMEOUT", s.drain_timeout_ms),
+            ("WS_JOURNAL_INTERVAL", interval_ms(s)),
+            ("WS_JOURNAL_MAX_BYTES", s.journal_max_bytes),
+            ("WS_JOURNAL_MAX_AGE", s.journal_max_age_ms),
+            ("WS_JOURNAL_SEGMENT", s.journal_segment_bytes),
             ("WS_MAX_BODY", s.max_body_bytes as u64),
             ("WS_MAX_EVENT_SIZE", s.max_event_bytes as u64),
         ]
+    }
+
+    fn interval_ms(settings: &Settings) -> u64 {
+        let SyncPolicy::Interval { ms } = settings.journal_sync else { panic!("not the default") };
+        ms
     }
 
     fn number(settings: &Settings, name: &str) -> u64 {
@@ -301,6 +331,10 @@ mod tests {
             67_108_864,
             600_000,
             10_000,
+            200,
+            1_073_741_824,
+            604_800_000,
+            67_108_864,
             8_388_608,
             262_144,
         ];
@@ -311,6 +345,7 @@ mod tests {
         assert_eq!((s.jwt_secret, s.jwks, s.policy), (None, None, None));
         assert_eq!((s.control_socket, s.control_addr, s.control_token), (None, None, None));
         assert_eq!((s.log.as_str(), s.log_format), ("info", LogFormat::Text));
+        assert_eq!(s.journal, None);
     }
 
     #[test]
@@ -375,6 +410,15 @@ mod tests {
             (s.log.as_str(), s.log_format, s.allowed_origins.as_str()),
             ("warn,omnicast=debug", LogFormat::Json, "*")
         );
+        for (word, sync) in [
+            ("always", SyncPolicy::Always),
+            ("interval", SyncPolicy::Interval { ms: 7 }),
+            ("never", SyncPolicy::Never),
+        ] {
+            let given = [("WS_JOURNAL", "/j"), ("WS_JOURNAL_SYNC", word), ("WS_JOURNAL_INTERVAL", "7")];
+            let s = load(&[], &given).unwrap();
+            assert_eq!((s.journal, s.journal_sync), (Some("/j".into()), sync));
+        }
         assert_eq!(s.policy, Some("/p.json".into()));
         assert_eq!((s.control_addr.unwrap().port(), s.control_token.as_deref()), (9, Some("t")));
         assert_eq!((s.control_socket, s.jwks.clone()), (Some("/c.sock".into()), Some("/k.json".into())));
@@ -392,6 +436,8 @@ mod tests {
             (&[("WS_TRUSTED_PROXIES", "10.0.0.0/40")], "10.0.0.0/40\": allowed is networks or addresses"),
             (&[("WS_CONTROL_ADDR", "localhost:1")], "allowed is an IP address and a port"),
             (&[("WS_LOG_FORMAT", "xml")], r#"is "xml": allowed is text or json"#),
+            (&[("WS_JOURNAL_SYNC", "often")], r#"is "often": allowed is always or interval or never"#),
+            (&[("WS_JOURNAL", "")], "WS_JOURNAL (environment) is empty: allowed is the path of a directory"),
             (
                 &[("WS_LOG", "omnicast=loud")],
                 "WS_LOG (environment) is \"omnicast=loud\": allowed is a filter",

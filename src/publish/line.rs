@@ -78,19 +78,13 @@ impl Line {
 
     /// Events that wait.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.waiting.len()
-    }
-
-    /// Whether none waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
     }
 
     /// Their bytes.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub fn waiting_bytes(&self) -> usize {
         self.bytes
     }
 

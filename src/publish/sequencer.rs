@@ -175,7 +175,7 @@ impl Sequencer {
     /// Events that wait for the journal.
     #[must_use]
     pub fn uncommitted(&self) -> usize {
-        self.line.len()
+        self.line.waiting()
     }
 
     /// The id of the last event; what one who saw everything has seen.
@@ -218,7 +218,7 @@ impl Sequencer {
 
     /// Whether every mailbox can take so much more, beside what is on its way to it.
     fn has_room(&self, events: usize, bytes: usize) -> bool {
-        let (waiting, waiting_bytes) = (self.line.len(), self.line.bytes());
+        let (waiting, waiting_bytes) = (self.line.waiting(), self.line.waiting_bytes());
         self.journal.has_room(events, bytes)
             && self.mailboxes.iter().all(|m| m.has_room(waiting + events, waiting_bytes + bytes))
     }

@@ -5,8 +5,9 @@ use serde_json::value::RawValue;
 
 use crate::base::time::Now;
 use crate::control::http::{Answer, Request};
+use crate::control::router::Outcome;
 use crate::policy::{Draft, Policy, Rules, Violation, ViolationCode};
-use crate::publish::sequencer::{Refused, Sequencer};
+use crate::publish::sequencer::{Posted, Refusal, Refused, Sequencer};
 use crate::shard::mailbox;
 
 /// Violations reported of one request at most.
@@ -30,19 +31,29 @@ impl Fault {
 }
 
 /// Answers it.
-pub fn post(request: &Request<'_>, sequencer: &mut Sequencer, now: Now) -> Answer {
+pub fn post(request: &Request<'_>, sequencer: &mut Sequencer, now: Now) -> Outcome {
     let config = sequencer.config().clone();
     let drafts = match read(request.body, &config.policy, &config.rules) {
         Ok(drafts) => drafts,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into(),
     };
     match sequencer.publish(drafts, now) {
-        Ok(posted) => accepted(&posted.ids),
-        Err(Refused { retry_after_ms, .. }) => {
+        Ok(Posted { ids, ticket: None }) => accepted(&ids).into(),
+        Ok(Posted { ids, ticket: Some(ticket) }) => Outcome::Once(ticket, accepted(&ids)),
+        Err(Refused { why: Refusal::Unsafe, .. }) => not_safe().into(),
+        Err(Refused { why: Refusal::Overloaded, retry_after_ms }) => {
             Answer::error(503, "overloaded", "the node cannot keep up; nothing was published")
                 .with("Retry-After", retry_after_ms.div_ceil(1000).to_string())
+                .into()
         }
     }
+}
+
+/// The journal could not make the events of a post safe.
+#[must_use]
+pub fn not_safe() -> Answer {
+    let message = "the journal cannot take it now (see the log); nothing was published";
+    Answer::error(503, "journal_unavailable", message).with("Retry-After", "1")
 }
 
 /// `{"accepted":n,"ids":[...]}`. Ids are plain: nothing to escape.

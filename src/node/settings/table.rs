@@ -39,6 +39,8 @@ pub enum Takes {
     Origins,
     /// A file.
     File,
+    /// A directory.
+    Directory,
     /// A Unix socket.
     SocketPath,
     /// A secret of at least so many bytes. Its value is never shown.
@@ -78,6 +80,7 @@ impl Setting {
             }
             Takes::Origins => "origins separated by commas, such as https://shop.example, or *".into(),
             Takes::File => "the path of a file".into(),
+            Takes::Directory => "the path of a directory".into(),
             Takes::SocketPath => format!("a path of 1 to {MAX_SOCKET_PATH_BYTES} bytes"),
             Takes::Secret(min) => format!("at least {min} bytes"),
             Takes::BearerToken => "printable ASCII without spaces".into(),
@@ -109,7 +112,7 @@ impl Setting {
             Takes::Host => "IP",
             Takes::Address => "IP:PORT",
             Takes::Networks | Takes::Origins => "LIST",
-            Takes::File | Takes::SocketPath => "PATH",
+            Takes::File | Takes::Directory | Takes::SocketPath => "PATH",
             Takes::Secret(_) | Takes::BearerToken => "SECRET",
             Takes::LogFilter => "FILTER",
             Takes::Word(_) => "WORD",
@@ -137,7 +140,8 @@ const GIB: u64 = 1 << 30;
 const MILLION: u64 = 1_000_000;
 
 use Takes::{
-    Address, BearerToken, File, Host, LogFilter, Networks, Number, Origins, Secret, SocketPath, Switch, Word,
+    Address, BearerToken, Directory, File, Host, LogFilter, Networks, Number, Origins, Secret, SocketPath,
+    Switch, Word,
 };
 
 /// All settings, in the order in which they are told. Ranges start where a node still works: timeouts of
@@ -208,6 +212,20 @@ pub const SETTINGS: &[Setting] = settings! {
             "longest body of a post; beyond it 413";
         "WS_MAX_EVENT_SIZE" "max-event-size" Number(256, 16 * MIB), "bytes", "262144", "event",
             "longest event in a post; beyond it 413";
+    }
+    "Journal" {
+        "WS_JOURNAL" "journal" Directory, "", "none", "node",
+            "directory of the log of events on disk; without one events are kept in memory only";
+        "WS_JOURNAL_SYNC" "journal-sync" Word(&["always", "interval", "never"]), "", "interval", "node",
+            "when the log is forced to the disk: before a post is answered, within WS_JOURNAL_INTERVAL, or when the system likes";
+        "WS_JOURNAL_INTERVAL" "journal-interval" Number(1, HOUR_MS), "ms", "200", "node",
+            "with interval: events of so long at most can be lost when the power fails";
+        "WS_JOURNAL_MAX_BYTES" "journal-max-bytes" Number(MIB, 1024 * GIB), "bytes", "1073741824", "node",
+            "size of the log; beyond it the oldest segment goes";
+        "WS_JOURNAL_MAX_AGE" "journal-max-age" Number(1_000, 3_650 * DAY_MS), "ms", "604800000", "node",
+            "age of events in the log; a segment goes when its last event is older";
+        "WS_JOURNAL_SEGMENT" "journal-segment" Number(64 * KIB, GIB), "bytes", "67108864", "node",
+            "size at which a new file of the log is begun; at most a quarter of the log";
     }
     "Operating" {
         "WS_CONTROL_SOCKET" "control-socket" SocketPath, "", "in the run-time directory of the user or service", "node",
