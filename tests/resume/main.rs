@@ -1,5 +1,6 @@
 //! Coming back: a client that was away gets exactly what it missed, in order, and then goes live.
 
+mod paused;
 #[path = "../support/mod.rs"]
 mod support;
 
