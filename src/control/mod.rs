@@ -10,6 +10,7 @@
 
 pub mod http;
 pub mod metrics;
+pub mod past;
 pub mod questions;
 pub mod reactor;
 pub mod router;

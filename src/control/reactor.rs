@@ -19,6 +19,7 @@ use crate::base::slots::{Id, Slots};
 use crate::base::time::Now;
 use crate::control::http::{Answer, Client, Reply, Secret};
 use crate::control::metrics::{self, Sources};
+use crate::control::past::Past;
 use crate::control::questions::{Asker, Question, Questions, Settled};
 use crate::control::router::{Outcome, route};
 use crate::control::routes;
@@ -141,6 +142,7 @@ pub struct Reactor {
     questions: Questions,
     /// Who made the posts that wait for the journal, in the order of their tickets.
     posts: VecDeque<Id>,
+    past: Option<Past>,
     sources: Sources,
     inbox: Receiver<Report>,
     gate: Arc<WakeGate>,
@@ -162,6 +164,7 @@ impl Reactor {
         poll: Poll,
         mut listeners: Listeners,
         sequencer: Sequencer,
+        past: Option<Past>,
         sources: Sources,
         inbox: Receiver<Report>,
         gate: Arc<WakeGate>,
@@ -181,6 +184,7 @@ impl Reactor {
             sequencer,
             questions: Questions::default(),
             posts: VecDeque::new(),
+            past,
             sources,
             inbox,
             gate,
@@ -209,6 +213,7 @@ impl Reactor {
             let Some(reports_left) = self.take_reports(now) else { return self.finish() };
             self.sequencer.settle(now);
             self.answer_posts();
+            self.answer_past();
             let more_wait = self.accept(now);
             let mut ready = std::mem::take(&mut self.ready);
             for event in &events {
@@ -310,6 +315,18 @@ impl Reactor {
         {
             peer.client.answer(&answer);
             self.ready.push(id);
+        }
+    }
+
+    /// Answers the questions for which the log has been read.
+    fn answer_past(&mut self) {
+        while let Some((id, page)) = self.past.as_mut().and_then(Past::next_page) {
+            if let Some(peer) = self.peers.get_mut(id)
+                && peer.client.is_waiting()
+            {
+                peer.client.answer(&routes::history::answer(page, &self.sequencer));
+                self.ready.push(id);
+            }
         }
     }
 
@@ -456,13 +473,17 @@ impl Reactor {
     fn serve_one(&mut self, id: Id, now: Now) -> bool {
         let Some(peer) = self.peers.get_mut(id) else { return false };
         let sequencer = &mut self.sequencer;
-        let mut asked = None;
+        let (mut asked, mut past) = (None, None);
         let posts = &mut self.posts;
         let served = peer.client.poll_request(|request| match route(request, sequencer, now) {
             Outcome::Answer(answer) => Reply::Now(answer),
             Outcome::Once(ticket, answer) => {
                 posts.push_back(id);
                 Reply::Once(ticket, answer)
+            }
+            Outcome::Past(query) => {
+                past = Some(query);
+                Reply::Later
             }
             Outcome::Ask(question) => {
                 asked = Some(question);
@@ -472,10 +493,12 @@ impl Reactor {
         if served {
             peer.since = None;
         }
-        if let Some(question) = asked
-            && !self.ask(Asker::Control(id), question, now)
-            && let Some(peer) = self.peers.get_mut(id)
-        {
+        let refused = match (asked, past) {
+            (Some(question), _) => !self.ask(Asker::Control(id), question, now),
+            (None, Some(query)) => !self.past.as_mut().is_some_and(|past| past.ask(id, query)),
+            (None, None) => false,
+        };
+        if refused && let Some(peer) = self.peers.get_mut(id) {
             peer.client
                 .answer(&Answer::error(503, "overloaded", "too many questions").with("Retry-After", "1"));
         }

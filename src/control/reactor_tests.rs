@@ -30,7 +30,8 @@ fn reactor() -> (Reactor, Peer, Id) {
     let listeners = Listeners { unix, tcp: None };
     let (_, inbox) = crossbeam_channel::bounded(1);
     let clock = Clock::start();
-    let mut reactor = Reactor::new(poll, listeners, sequencer, sources, inbox, gate, clock, 1_024).unwrap();
+    let mut reactor =
+        Reactor::new(poll, listeners, sequencer, None, sources, inbox, gate, clock, 1_024).unwrap();
     let peer = Peer::connect(&path).unwrap();
     reactor.accept(NOW);
     let id = reactor.peers.iter().next().expect("it was accepted").0;

@@ -4,6 +4,7 @@ use crate::base::time::Now;
 use crate::control::http::{Answer, Request};
 use crate::control::questions::Question;
 use crate::control::routes;
+use crate::journal::history::HistoryQuery;
 use crate::publish::sequencer::Sequencer;
 
 /// What a route makes of a request.
@@ -13,6 +14,8 @@ pub enum Outcome {
     Answer(Answer),
     /// The answer, if the journal settles this ticket in its favour.
     Once(u64, Answer),
+    /// Only the log knows.
+    Past(HistoryQuery),
     /// Only the shards know.
     Ask(Question),
 }
@@ -28,7 +31,7 @@ pub fn route(request: &Request<'_>, sequencer: &mut Sequencer, now: Now) -> Outc
     let path = request.head.path();
     match (request.head.method, path) {
         ("POST", "/api/events") => routes::events::post(request, sequencer, now),
-        ("GET", "/api/events") => routes::history::get(&request.head, sequencer).into(),
+        ("GET", "/api/events") => routes::history::get(&request.head, sequencer),
         ("GET" | "HEAD", "/api/ws/info") => routes::info::get(sequencer).into(),
         ("GET" | "HEAD", "/api/ws/stats") => Outcome::Ask(Question::Stats),
         ("GET" | "HEAD", "/metrics") => Outcome::Ask(Question::Metrics),

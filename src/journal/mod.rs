@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 pub(crate) mod faulty;
+pub mod history;
 pub mod memory;
 
 use std::sync::Arc;

@@ -177,6 +177,7 @@ impl Node {
             control_poll,
             control::reactor::Listeners { unix, tcp },
             sequencer,
+            None,
             Sources { admission, shards: counters },
             inbox_out,
             gate,

@@ -8,8 +8,9 @@ use crate::base::slots::Id;
 use crate::base::time::Now;
 use crate::base::window::Window;
 use crate::conn::config::Config;
+use crate::journal::history::{HistoryPage, HistoryQuery, Paging};
 use crate::journal::{Entry, Journal, Progress};
-use crate::policy::{Draft, Namespace};
+use crate::policy::Draft;
 use crate::publish::idempotency::Idempotency;
 use crate::publish::line::{Client, Dropped, Line};
 use crate::publish::presence::{Change, Presence};
@@ -17,7 +18,7 @@ use crate::shard::counters::{Counter, Shared};
 use crate::shard::envelope::Envelope;
 use crate::shard::mail::{Order, Overloaded, Report};
 use crate::shard::mailbox::Mailbox;
-use crate::wire::envelope::{encode_event, event_id, payload_of};
+use crate::wire::envelope::{encode_event, event_id};
 
 /// Bytes of an encoded event beyond its data, at most: names, id, timestamp, header.
 const ENVELOPE_OVERHEAD: usize = 512;
@@ -400,31 +401,16 @@ impl Sequencer {
         }
     }
 
-    /// The JSON texts of events after `since`, oldest first: at most `limit`, and none more once
-    /// there are `bytes_max` bytes. The flag tells whether it stopped before the end.
+    /// A page of the recent events; `None` where they do not reach back so far, and a log that does
+    /// is to be asked.
     #[must_use]
-    pub fn history(
-        &self,
-        since: u64,
-        namespaces: Option<&[Namespace]>,
-        limit: usize,
-        bytes_max: usize,
-    ) -> (Vec<u8>, bool) {
-        let mut out = Vec::new();
-        let (mut left, mut stopped) = (limit, false);
-        for (_, envelope) in self.recent.after(since) {
-            if namespaces.is_some_and(|list| !list.contains(&envelope.audience.namespace)) {
-                continue;
-            }
-            if left == 0 || out.len() >= bytes_max {
-                stopped = true;
-                break;
-            }
-            out.extend_from_slice(payload_of(&envelope.frame));
-            out.push(b'\n');
-            left -= 1;
+    pub fn recent_page(&self, query: &HistoryQuery) -> Option<HistoryPage> {
+        if query.since + 1 < self.recent.first() && self.held().0 < self.recent.first() {
+            return None;
         }
-        (out, stopped)
+        let mut paging = Paging::new(query);
+        let _ = self.recent.after(query.since).all(|(_, envelope)| paging.look(envelope));
+        Some(paging.ended())
     }
 
     /// Positions of the oldest event from which on all are held, and of the last one.

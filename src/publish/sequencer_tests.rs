@@ -3,6 +3,7 @@
 use super::*;
 use crate::base::window::Bounds;
 use crate::journal::faulty::{Faulty, Hand};
+use crate::journal::history::HistoryFilter;
 use crate::journal::memory::Memory;
 use crate::shard::mail::Mail;
 use crate::shard::mailbox::{self, Mailroom, WakeGate, mailbox};
@@ -55,6 +56,14 @@ fn positions(room: &Mailroom) -> Vec<u64> {
     .collect()
 }
 
+/// The events behind `since`, as the history shows them.
+fn page(sequencer: &Sequencer, since: u64) -> String {
+    let until = sequencer.held().1;
+    let filter = HistoryFilter::default();
+    let query = HistoryQuery { ticket: 0, since, until, filter, limit: 10, bytes_max: usize::MAX };
+    String::from_utf8(sequencer.recent_page(&query).unwrap().body).unwrap()
+}
+
 #[test]
 fn a_post_for_which_one_shard_has_no_room_is_refused_whole() {
     let (mut s, rooms) = sequencer(&[4, 100]);
@@ -103,7 +112,7 @@ fn the_nodes_own_events_wait_for_room_and_keep_their_order() {
     assert_eq!(positions(&rooms[0]), [2]);
     s.fire_deadlines(NOW.plus(2));
     assert_eq!(positions(&rooms[0]), [3]);
-    let history = String::from_utf8(s.history(1, None, 10, usize::MAX).0).unwrap();
+    let history = page(&s, 1);
     let (ann, bob) = (history.find("ann").unwrap(), history.find("bob").unwrap());
     assert!(ann < bob && history.matches("customer:online").count() == 2);
 }
@@ -234,7 +243,7 @@ fn the_nodes_own_events_outlast_a_journal_that_refuses() {
     hand.set_instant(true);
     s.fire_deadlines(NOW.plus(RETRY_AFTER_MS));
     assert_eq!(positions(&room), [1, 2, 3]);
-    let history = String::from_utf8(s.history(0, None, 10, usize::MAX).0).unwrap();
+    let history = page(&s, 0);
     let order = ["ann", "bob", "cy"].map(|user| history.find(user).unwrap());
     assert!(order.is_sorted(), "{history}");
 }

@@ -31,6 +31,21 @@ fn history_is_read_in_order_from_behind_an_id() {
         let products: Vec<_> = posted.iter().skip(2).step_by(3).cloned().collect();
         assert_eq!(ids(&ask("?namespace=products")), products);
         assert_eq!(ids(&ask(&format!("?namespace=products&since={}&limit=1", posted[2]))), products[1..2]);
+        assert_eq!(ids(&ask("?type=product:deleted,product:created")), products);
+        assert_eq!(ids(&ask("?key=o&limit=2")), posted[..2]);
+        assert_eq!(ids(&ask("?key=p_5")), posted[5..6]);
+        assert!(ids(&ask("?key=p_5&type=order:created")).is_empty());
+        // Pages by their cursors, until there is no more.
+        let (mut paged, mut since) = (Vec::new(), "0".to_owned());
+        loop {
+            let page = ask(&format!("?namespace=products&limit=2&since={since}"));
+            paged.extend(ids(&page));
+            since = page.header("omnicast-cursor").unwrap().to_owned();
+            if page.header("omnicast-more").is_none() {
+                break;
+            }
+        }
+        assert_eq!((paged, since.as_str()), (products, posted[8].as_str()));
         // The same epoch as the clients hear of.
         let epoch = all.header("omnicast-epoch").unwrap().to_owned();
         let welcome = Client::connect(&node).auth("boss", "admin");
@@ -43,6 +58,7 @@ fn history_is_read_in_order_from_behind_an_id() {
             ("?limit=0", "bad_limit"),
             ("?limit=x", "bad_limit"),
             ("?namespace=nowhere", "unknown_namespace"),
+            ("?type=nothing:happened", "unknown_type"),
             ("?epoch=0", "epoch_changed"),
         ] {
             let answer = ask(query);
