@@ -1,60 +1,74 @@
-//! Questions for stretches of the log, as services and operators ask them.
+//! What is asked of the past over HTTP, and what is answered.
 
 use crate::policy::{EventType, Namespace};
 use crate::shard::envelope::Envelope;
 use crate::wire::envelope::payload_of;
 
-/// Which events are wanted. What is `None` does not matter.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The type of an event that the policy of now does not know: none that it gives out.
+pub const UNKNOWN_EVENT: EventType = EventType(u16::MAX);
+
+/// Which events.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct HistoryFilter {
-    /// Of one of these namespaces.
+    /// Those of these namespaces; of all, where it is none.
     pub namespaces: Option<Vec<Namespace>>,
-    /// Of one of these types.
+    /// Those of these types.
     pub types: Option<Vec<EventType>>,
-    /// About this entity.
+    /// Those about this entity.
     pub key: Option<Box<str>>,
 }
 
 impl HistoryFilter {
-    /// Whether the event is wanted.
+    /// Whether it asks for this event. One that the policy does not know is asked for by nothing
+    /// but everything.
     #[must_use]
     pub fn admits(&self, envelope: &Envelope) -> bool {
+        if self.is_everything() {
+            return true;
+        }
         let audience = &envelope.audience;
-        self.namespaces.as_ref().is_none_or(|list| list.contains(&audience.namespace))
+        envelope.event != UNKNOWN_EVENT
+            && self.namespaces.as_ref().is_none_or(|list| list.contains(&audience.namespace))
             && self.types.as_ref().is_none_or(|list| list.contains(&envelope.event))
             && self.key.as_ref().is_none_or(|key| audience.key.as_ref() == Some(key))
     }
+
+    /// Whether it asks for all events.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.namespaces.is_none() && self.types.is_none() && self.key.is_none()
+    }
 }
 
-/// A question for events out of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A question for a part of the past.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HistoryQuery {
     /// Comes back in the answer.
     pub ticket: u64,
     /// Events behind this position,
     pub since: u64,
-    /// up to this one.
+    /// and not behind this one.
     pub until: u64,
     /// Which of them.
     pub filter: HistoryFilter,
-    /// Events at most.
+    /// Events of the answer at most.
     pub limit: usize,
-    /// No further event once there are so many bytes.
+    /// Bytes of the answer from which on no further event is added.
     pub bytes_max: usize,
 }
 
-/// The answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A part of the past.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct HistoryPage {
     /// From the question.
     pub ticket: u64,
-    /// The JSON texts of the events, oldest first, one a line.
+    /// The JSON texts of the events, one a line.
     pub body: Vec<u8>,
-    /// The position up to which it was looked: go on behind it.
+    /// The position up to which it looked.
     pub cursor: u64,
-    /// There may be more behind the cursor.
+    /// Whether it stopped there before it had looked at all that was asked for.
     pub more: bool,
-    /// Some position that was passed over is not in the log.
+    /// Whether an event between what was asked for and the cursor is not kept any more, or damaged.
     pub gap: bool,
 }
 

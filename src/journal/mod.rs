@@ -3,10 +3,36 @@
 //! The sequencer alone appends, in the order of positions, and learns later how far the log has
 //! come; only then does anybody see the events. So whatever a client has seen is in the log.
 
+pub mod block;
+pub mod cache;
+pub mod complaints;
+pub mod counters;
+pub mod disk;
 #[cfg(test)]
 pub(crate) mod faulty;
+pub mod files;
 pub mod history;
+pub mod index;
 pub mod memory;
+pub mod meta;
+pub mod open;
+pub mod options;
+pub mod reader;
+pub mod record;
+pub mod recover;
+pub mod scan;
+pub mod segment;
+pub mod store;
+pub mod writer;
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod kit_tests;
+#[cfg(test)]
+mod ram_tests;
 
 use std::sync::Arc;
 
@@ -23,20 +49,6 @@ pub struct Entry {
     pub key: Option<Box<str>>,
     /// When it was accepted (wall ms).
     pub at: u64,
-}
-
-/// When the log on disk is forced to the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SyncPolicy {
-    /// Before an event counts as safe.
-    Always,
-    /// At the latest so long after an event was written.
-    Interval {
-        /// How long.
-        ms: u64,
-    },
-    /// When the system likes.
-    Never,
 }
 
 /// How the log has come on.

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use crate::journal::SyncPolicy;
+use crate::journal::options::SyncPolicy;
 
 pub use read::{SettingError, Source};
 pub use sockets::{default_control_socket, find_control_socket};

@@ -103,6 +103,22 @@ pub enum Verdict {
 }
 
 impl Audience {
+    /// Nobody, ever.
+    #[must_use]
+    pub fn nobody(namespace: Namespace) -> Audience {
+        Audience {
+            namespace,
+            reach: Reach::Addressed,
+            roles: Mask::EMPTY,
+            own_roles: Mask::EMPTY,
+            owner: None,
+            users: None,
+            exclude_users: Box::default(),
+            exclude_session: None,
+            key: None,
+        }
+    }
+
     /// What the class alone says. Bit operations only.
     #[must_use]
     pub fn ask_class(&self, class: &ViewerClass) -> Verdict {
@@ -415,6 +431,20 @@ mod tests {
         assert!(users[..500].iter().all(|user| admits(user)));
         assert!(!users[500..].iter().any(|user| admits(user)), "excluded");
         assert!(!admits("user_") && !admits("user_1000") && !admits("zoe"));
+    }
+
+    #[test]
+    fn nobody_is_nobody_whatever_they_subscribed_to() {
+        let policy = Policy::builtin();
+        for namespace in policy.namespaces() {
+            let audience = Audience::nobody(namespace);
+            for role in policy.roles() {
+                let class = ViewerClass { role, subscribed: Mask::first(32), keyed: Mask::first(32) };
+                assert_eq!(audience.ask_class(&class), Verdict::No);
+                assert!(!audience.admits(&Viewer { class, user: "u", session: "s", keys: &() }));
+            }
+        }
+        assert_eq!(Audience::nobody(Namespace(0)).persons().count(), 0);
     }
 
     #[test]

@@ -1,0 +1,187 @@
+//! A log on the disk in memory, driven by hand: a test says when the writer writes.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use crate::base::time::Now;
+use crate::base::window::Bounds;
+use crate::journal::files::{Files, Parts};
+use crate::journal::open::{OpenError, Opened, open_on};
+use crate::journal::options::{Options, SyncPolicy};
+use crate::journal::ram_tests::Ram;
+use crate::journal::reader::Reader;
+use crate::journal::writer::Writer;
+use crate::journal::{Entry, Journal, Progress};
+use crate::policy::{Policy, Rules};
+use crate::shard::counters::Shared;
+use crate::shard::envelope::Envelope;
+use crate::shard::mailbox::WakeGate;
+use crate::wire::envelope::{encode_event, event_id, payload_of};
+
+/// The epoch that the nth opening of a test brings along.
+pub fn epoch(n: u64) -> String {
+    format!("epoch-{n}")
+}
+
+pub const BOOT: &str = "boot";
+pub const WINDOW: Bounds = Bounds { items: 1 << 20, bytes: 1 << 30 };
+
+pub fn options(sync: SyncPolicy) -> Options {
+    Options { dir: "/log".into(), sync, max_bytes: 1 << 40, max_age_ms: 0, segment_bytes: 1 << 30 }
+}
+
+/// An event of which `filler` bytes are nothing but length.
+pub fn entry(policy: &Policy, position: u64, filler: usize, key: Option<&str>, at: u64) -> Entry {
+    let posted = [
+        r#"{"type":"product:deleted","data":{"productId":"p"},"roles":["admin"]}"#,
+        r#"{"type":"order:deleted","data":{"orderId":"o","customerId":"ann"},"key":"o"}"#,
+        r#"{"type":"product:deleted","data":{"productId":"q"}}"#,
+    ][position as usize % 3];
+    let rules = Rules { validate: false, max_event_bytes: 1 << 24 };
+    let draft = policy.draft_posted(posted, &rules).unwrap();
+    let data = format!("{},\"filler\":\"{}\"}}", draft.data.strip_suffix('}').unwrap(), "x".repeat(filler));
+    let (event, audience) = (draft.event, draft.audience);
+    let namespace = policy.namespace_name(audience.namespace);
+    let frame = encode_event(policy.event_name(event), namespace, &data, at, &event_id(position));
+    let envelope = Arc::new(Envelope { position, event, audience, frame });
+    Entry { envelope, addressing: draft.addressing, key: key.map(Into::into), at }
+}
+
+/// A log that is open.
+pub struct Rig {
+    pub policy: Policy,
+    pub disk: Ram,
+    pub epoch: String,
+    pub findings: Vec<String>,
+    pub tail: Vec<Arc<Envelope>>,
+    pub first: u64,
+    pub journal: Files,
+    pub writer: Writer,
+    pub reader: Reader,
+    pub shared: Arc<Shared>,
+    pub now: Cell<Now>,
+    /// The last position that was given.
+    pub last: u64,
+    /// The last position that was committed.
+    pub safe: u64,
+}
+
+pub fn open_at(disk: &Ram, options: &Options, boot: &str, fresh: &str) -> Result<Opened, OpenError> {
+    open_on(disk.shared(), boot, options, &Policy::builtin(), WINDOW, 0, fresh)
+}
+
+impl Rig {
+    pub fn open(disk: &Ram, options: &Options, boot: &str, fresh: &str) -> Rig {
+        let opened = open_at(disk, options, boot, fresh).unwrap();
+        let Opened { epoch, last, tail, first, findings, log, .. } = opened;
+        let shared = Arc::new(Shared::default());
+        let Parts { journal, writer, reader, .. } = log.start(shared.clone(), WakeGate::new(|| {}));
+        let now = Cell::new(Now { mono: 1_000_000, wall: 1_000_000 });
+        let (policy, disk) = (Policy::builtin(), disk.clone());
+        Rig {
+            policy,
+            disk,
+            epoch,
+            findings,
+            tail,
+            first,
+            journal,
+            writer,
+            reader,
+            shared,
+            now,
+            last,
+            safe: last,
+        }
+    }
+
+    pub fn new(sync: SyncPolicy) -> Rig {
+        Rig::open(&Ram::default(), &options(sync), BOOT, &epoch(0))
+    }
+
+    pub fn later(&self, ms: u64) {
+        self.now.set(self.now.get().plus(ms));
+    }
+
+    /// Appends a post of so many events, and commits it.
+    pub fn post(&mut self, events: usize, filler: usize) {
+        for _ in 0..events {
+            self.last += 1;
+            let key = (self.last % 2 == 0).then(|| format!("key-{}", self.last));
+            let at = self.now.get().wall;
+            self.journal.append(entry(&self.policy, self.last, filler, key.as_deref(), at));
+        }
+        self.journal.commit();
+    }
+
+    /// Lets the writer write all that waits, in one go.
+    pub fn write(&mut self) {
+        let now = self.now.get();
+        while let Ok(batch) = self.writer.batches.try_recv() {
+            self.writer.write_group(batch, &|| now);
+        }
+    }
+
+    pub fn tick(&mut self) -> u64 {
+        let now = self.now.get();
+        self.writer.store.tick(&|| now)
+    }
+
+    /// What the sequencer hears. The log of the disk has it too.
+    pub fn hear(&mut self) -> Vec<Progress> {
+        let mut heard = Vec::new();
+        while let Some(progress) = self.journal.poll() {
+            match progress {
+                Progress::Committed(position) => {
+                    self.safe = position;
+                    self.disk.told(position);
+                }
+                Progress::Refused { after } => {
+                    assert_eq!(after, self.safe);
+                    self.last = after;
+                }
+            }
+            heard.push(progress);
+        }
+        heard
+    }
+
+    /// Posts, writes, hears.
+    pub fn publish(&mut self, events: usize, filler: usize) -> Vec<Progress> {
+        self.post(events, filler);
+        self.write();
+        self.hear()
+    }
+
+    /// Ends it in good order.
+    pub fn close(self) -> Ram {
+        let now = self.now.get();
+        self.writer.store.close(&|| now);
+        self.disk
+    }
+
+    /// Every event that the reader gives out, by asking its way through.
+    pub fn read_all(&mut self) -> Vec<Arc<Envelope>> {
+        let (mut all, mut after) = (Vec::new(), self.shared_first() - 1);
+        while let Some(chunk) = self.reader.part(after, &self.policy) {
+            assert!(chunk.covers(after));
+            all.extend_from_slice(chunk.after(after));
+            after = all.last().unwrap().position;
+        }
+        all
+    }
+
+    pub fn shared_first(&self) -> u64 {
+        self.shared.archive_first.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+pub fn positions(envelopes: &[Arc<Envelope>]) -> Vec<u64> {
+    envelopes.iter().map(|envelope| envelope.position).collect()
+}
+
+/// What of an event must come back as it went in.
+pub fn essence(envelope: &Envelope) -> (u64, Vec<u8>, String) {
+    let whom = format!("{:?} {:?}", envelope.event, envelope.audience);
+    (envelope.position, payload_of(&envelope.frame).to_vec(), whom)
+}

@@ -1,0 +1,236 @@
+//! The reader's thread: gives parts of the past to shards and to the control thread.
+//!
+//! It owns the index and blocks neither the writer nor a shard: both talk to it through channels and
+//! go on. What it gives out is committed, since it looks at the frontier first, then takes the
+//! writer's notes, and then reads: every position up to that frontier is where the notes say.
+
+use std::io;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+
+use crate::conn::config::Config;
+use crate::journal::block;
+use crate::journal::cache::Cache;
+use crate::journal::counters::{Frontier, JournalCounters};
+use crate::journal::disk::{Disk, Handle};
+use crate::journal::history::{HistoryPage, HistoryQuery};
+use crate::journal::index::{Index, Note, Spot};
+use crate::journal::segment::name_of;
+use crate::policy::Policy;
+use crate::shard::archive::{Ask, Chunk};
+use crate::shard::mail::Order;
+use crate::shard::mailbox::OrderLine;
+
+/// Asks that may wait. A shard whose ask does not fit asks again in its next turn.
+const ASKS_MAX: usize = 1_024;
+/// Queries that may wait.
+const QUERIES_MAX: usize = 1_024;
+/// Bytes of log that one query reads at most; who wants more asks on.
+const QUERY_READ_BYTES: u64 = 8 << 20;
+
+/// From where a reader hears.
+#[derive(Debug)]
+pub struct Sources {
+    /// The shards.
+    pub asks: Receiver<Ask>,
+    /// The control thread.
+    pub queries: Receiver<HistoryQuery>,
+    /// The writer.
+    pub notes: Receiver<Note>,
+}
+
+/// The way of asks.
+#[must_use]
+pub fn ask_line() -> (Sender<Ask>, Receiver<Ask>) {
+    bounded(ASKS_MAX)
+}
+
+/// The way of queries.
+#[must_use]
+pub fn query_line() -> (Sender<HistoryQuery>, Receiver<HistoryQuery>) {
+    bounded(QUERIES_MAX)
+}
+
+/// The one who reads the log.
+#[derive(Debug)]
+pub struct Reader {
+    disk: Arc<dyn Disk>,
+    index: Index,
+    frontier: Arc<Frontier>,
+    sources: Sources,
+    counters: Arc<JournalCounters>,
+    cache: Cache,
+    /// The segment that was read last, held open.
+    file: Option<(u64, Box<dyn Handle>)>,
+    /// Trouble with the disk has been logged; once is enough for one run of it.
+    complained: bool,
+}
+
+impl Reader {
+    /// A reader of the log that `index` describes.
+    #[must_use]
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        index: Index,
+        frontier: Arc<Frontier>,
+        sources: Sources,
+        counters: Arc<JournalCounters>,
+    ) -> Reader {
+        let cache = Cache::default();
+        Reader { disk, index, frontier, sources, counters, cache, file: None, complained: false }
+    }
+
+    /// Answers until those who can ask are gone: shards by an order each, queries by `on_page`.
+    ///
+    /// # Errors
+    /// None: what can't be read is answered so.
+    pub fn run(
+        mut self,
+        config: Arc<Config>,
+        shards: Vec<OrderLine>,
+        on_page: Box<dyn Fn(HistoryPage) + Send>,
+    ) -> io::Result<()> {
+        let (mut asks, mut queries) = (self.sources.asks.clone(), self.sources.queries.clone());
+        let mut notes = self.sources.notes.clone();
+        let (mut has_asks, mut has_queries) = (true, true);
+        while has_asks || has_queries {
+            select! {
+                recv(notes) -> note => match note {
+                    Ok(note) => self.take_note(note),
+                    Err(_) => notes = never(),
+                },
+                recv(asks) -> ask => match ask {
+                    Ok(ask) => {
+                        let chunk = self.part(ask.after, &config.policy);
+                        if let Some(shard) = shards.get(ask.shard) {
+                            shard.order(Order::Past { after: ask.after, chunk });
+                        }
+                    }
+                    Err(_) => (asks, has_asks) = (never(), false),
+                },
+                recv(queries) -> query => match query {
+                    Ok(query) => on_page(self.page(&query, &config.policy)),
+                    Err(_) => (queries, has_queries) = (never(), false),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn take_note(&mut self, note: Note) {
+        if let Note::Removed(segment) = note {
+            self.file.take_if(|(held, _)| *held == segment);
+        }
+        self.index.note(note);
+    }
+
+    /// Takes all the notes there are. Returns the position up to which they are enough.
+    fn catch_up(&mut self) -> u64 {
+        let committed = self.frontier.read();
+        while let Ok(note) = self.sources.notes.try_recv() {
+            self.take_note(note);
+        }
+        committed
+    }
+
+    /// The part of the log that holds the event behind `after`.
+    pub(super) fn part(&mut self, after: u64, policy: &Policy) -> Option<Arc<Chunk>> {
+        let committed = self.catch_up();
+        let position = after.checked_add(1)?;
+        let spot = self.index.find(position, committed).filter(|spot| spot.first <= position)?;
+        if let Some(chunk) = self.cache.get(spot.first).filter(|chunk| chunk.covers(after)) {
+            self.counters.cache_hits.add(1);
+            return Some(chunk);
+        }
+        let bytes = self.read(&spot)?;
+        let records = block::records(&bytes, spot.first, spot.last);
+        let records = self.check(records)?;
+        let chunk = Arc::new(Chunk { envelopes: block::envelopes(&records, policy) });
+        self.cache.put(spot.first, chunk.clone());
+        Some(chunk)
+    }
+
+    /// Answers a query.
+    pub(super) fn page(&mut self, query: &HistoryQuery, policy: &Policy) -> HistoryPage {
+        let committed = self.catch_up();
+        let until = query.until.min(committed);
+        let mut page = HistoryPage { ticket: query.ticket, cursor: query.since, ..HistoryPage::default() };
+        let (mut left, mut read) = (query.limit, 0);
+        while page.cursor < until {
+            let spot = self.index.find(page.cursor + 1, committed).filter(|spot| spot.first <= until);
+            let Some(spot) = spot else {
+                (page.gap, page.cursor) = (true, until);
+                break;
+            };
+            if read >= QUERY_READ_BYTES {
+                page.more = true;
+                break;
+            }
+            read += spot.end - spot.offset;
+            if spot.first > page.cursor + 1 {
+                (page.gap, page.cursor) = (true, spot.first - 1);
+            }
+            let last = spot.last.min(until);
+            let bytes = self.read(&spot).unwrap_or_default();
+            let records = block::records(&bytes, spot.first, last);
+            let Some(records) = self.check(records) else {
+                (page.gap, page.cursor) = (true, last);
+                continue;
+            };
+            let since = page.cursor;
+            for record in records.iter().filter(|record| record.position > since) {
+                if left == 0 || page.body.len() >= query.bytes_max {
+                    page.more = true;
+                    return page;
+                }
+                page.cursor = record.position;
+                let is_asked_for =
+                    query.filter.is_everything() || query.filter.admits(&block::envelope(record, policy));
+                if is_asked_for {
+                    page.body.extend_from_slice(record.payload.as_bytes());
+                    page.body.push(b'\n');
+                    left -= 1;
+                }
+            }
+        }
+        page
+    }
+
+    fn read(&mut self, spot: &Spot) -> Option<Vec<u8>> {
+        let held = self.file.as_ref().is_some_and(|(segment, _)| *segment == spot.segment);
+        if !held {
+            let file = self.disk.view(&name_of(spot.segment));
+            self.file = Some((spot.segment, self.check(file)?));
+        }
+        let (_, file) = self.file.as_ref()?;
+        let bytes = block::read(&**file, spot);
+        let bytes = self.check(bytes)?;
+        self.counters.reads.add(1);
+        self.counters.read_bytes.add(bytes.len() as u64);
+        Some(bytes)
+    }
+
+    /// What is there, or a word about why it is not. A file that is gone was let go of meanwhile.
+    fn check<T>(&mut self, outcome: io::Result<T>) -> Option<T> {
+        match outcome {
+            Ok(value) => {
+                self.complained = false;
+                Some(value)
+            }
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    self.counters.read_errors.add(1);
+                    if !std::mem::replace(&mut self.complained, true) {
+                        tracing::error!(%error, "journal: a part of the past can't be read");
+                    }
+                }
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

@@ -1,0 +1,445 @@
+//! The writer's side of the log: one segment that grows, the others until they are too old.
+//!
+//! A group of posts is one write and at most one sync. It is in the log as a whole or not at all: a
+//! write that fails is cut off again, and where that fails too, or a sync did, the segment is left
+//! as it is, sealed, and the next attempt begins another. What a sealed segment holds behind its
+//! last committed record counts for nothing, since the next segment begins with that position.
+//! There is no state of failure: the next post simply tries again.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crossbeam_channel::Sender;
+
+use crate::base::time::Now;
+use crate::journal::complaints::Complaints;
+use crate::journal::counters::{Frontier, JournalCounters};
+use crate::journal::disk::{Disk, Handle};
+use crate::journal::index::Note;
+use crate::journal::meta::Meta;
+use crate::journal::options::{Options, SyncPolicy};
+use crate::journal::segment::{Blocks, HEADER_BYTES, Header, name_of};
+use crate::shard::counters::Shared;
+
+/// How often retention looks, and a meta file that could not be written is tried again.
+const CHECK_MS: u64 = 1_000;
+/// After a sync in the background failed, the next one waits so long: each failure seals a segment.
+const SYNC_RETRY_MS: u64 = 10_000;
+/// Of the age to which segments are kept, the part after which one is not written to any more: what
+/// goes, goes by segments.
+const AGE_PARTS: u64 = 8;
+
+/// A segment that is not written to any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The position in its name.
+    pub first: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// When its latest event was accepted (wall ms).
+    pub newest_at: u64,
+}
+
+/// The segment that is written to.
+#[derive(Debug)]
+pub struct Active {
+    /// Its file.
+    pub file: Box<dyn Handle>,
+    /// The position in its name.
+    pub first: u64,
+    /// Its bytes, as far as they are committed.
+    pub len: u64,
+    /// When it was begun (wall ms).
+    pub begun_at: u64,
+    /// When its latest event was accepted (wall ms).
+    pub newest_at: u64,
+}
+
+/// What a log consists of.
+#[derive(Debug)]
+pub struct Holdings {
+    /// The segments before the active one, oldest first.
+    pub closed: VecDeque<Closed>,
+    /// The one that is written to; none before the first event.
+    pub active: Option<Active>,
+    /// The last position.
+    pub last: u64,
+    /// The position from which on none is missing.
+    pub whole_from: u64,
+    /// As it was saved last.
+    pub meta: Meta,
+}
+
+/// To whom the log tells how it comes on.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The reader.
+    pub notes: Sender<Note>,
+    /// The reader, and whoever asks it.
+    pub frontier: Arc<Frontier>,
+    /// The shards.
+    pub shared: Arc<Shared>,
+    /// The operator.
+    pub counters: Arc<JournalCounters>,
+}
+
+/// One record of a group, as far as the log must know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    /// Its position.
+    pub position: u64,
+    /// Where it ends in the group.
+    pub end: usize,
+    /// When it was accepted (wall ms).
+    pub at: u64,
+}
+
+/// The log, open to be written.
+#[derive(Debug)]
+pub struct Store {
+    disk: Arc<dyn Disk>,
+    options: Options,
+    files: Holdings,
+    /// The records of the active segment since its last full block.
+    blocks: Blocks,
+    listeners: Listeners,
+    /// When the first write was made that was not synced yet (monotonic ms).
+    dirty_since: Option<u64>,
+    /// No sync in the background before this (monotonic ms).
+    sync_from: u64,
+    /// When to look again what there is to do (monotonic ms).
+    check_at: u64,
+    /// A sync failed after its events were committed: they may not be on the disk.
+    in_doubt: bool,
+    meta_is_stale: bool,
+    complaints: Complaints,
+    /// Held as long as the log is written to.
+    _lock: Box<dyn Send + std::fmt::Debug>,
+}
+
+/// Reads the clocks.
+pub type ReadClock<'c> = &'c dyn Fn() -> Now;
+
+impl Store {
+    /// The log with these files.
+    #[must_use]
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        files: Holdings,
+        listeners: Listeners,
+        lock: Box<dyn Send + std::fmt::Debug>,
+    ) -> Store {
+        listeners.frontier.advance(files.last);
+        listeners.shared.archive_first.store(files.whole_from, Ordering::Relaxed);
+        let store = Store {
+            disk,
+            options,
+            files,
+            blocks: Blocks::default(),
+            listeners,
+            dirty_since: None,
+            sync_from: 0,
+            check_at: 0,
+            in_doubt: false,
+            meta_is_stale: false,
+            complaints: Complaints::default(),
+            _lock: lock,
+        };
+        store.measure();
+        store
+    }
+
+    /// The last position in the log.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.files.last
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn counters(&self) -> &JournalCounters {
+        &self.listeners.counters
+    }
+
+    /// Complains of something that keeps events out of the log.
+    pub fn complain(&mut self, what: &'static str, error: &io::Error, now: Now) {
+        self.complaints.say(what, error, now.mono);
+    }
+
+    /// Writes a group of records and makes it as safe as the settings say. Never empty.
+    ///
+    /// # Errors
+    /// The log is as before, then.
+    pub fn append(&mut self, bytes: &[u8], placed: &[Placed], clock: ReadClock<'_>) -> io::Result<()> {
+        let now = clock();
+        let outcome = self.make_room(bytes.len() as u64, now).and_then(|()| self.write(bytes, now, clock));
+        if let Err(error) = outcome {
+            self.listeners.counters.write_errors.add(1);
+            self.complain("an event could not be made safe and was refused", &error, now);
+            return Err(error);
+        }
+        self.commit(bytes.len() as u64, placed);
+        self.complaints.all_is_well(now.mono);
+        Ok(())
+    }
+
+    /// Sees to it that there is a segment that can take so many bytes more.
+    fn make_room(&mut self, bytes: u64, now: Now) -> io::Result<()> {
+        match &self.files.active {
+            None => self.begin_segment(now),
+            Some(active) if self.holds_events(active) && active.len + bytes > self.options.segment_bytes => {
+                self.rotate(now)
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8], now: Now, clock: ReadClock<'_>) -> io::Result<()> {
+        let active = self.files.active.as_mut().expect("room was made");
+        if let Err(error) = active.file.write_at(bytes, active.len) {
+            if active.file.truncate(active.len).is_err() {
+                self.seal(now);
+            }
+            return Err(error);
+        }
+        self.listeners.counters.writes.add(1);
+        match self.options.sync {
+            SyncPolicy::Always => {
+                if let Err(error) = self.sync_active(clock) {
+                    if let Some(active) = self.files.active.as_mut() {
+                        let _ = active.file.truncate(active.len); // It counts for nothing either way.
+                    }
+                    self.seal(now);
+                    return Err(error);
+                }
+            }
+            SyncPolicy::Interval { .. } | SyncPolicy::Never => {
+                self.dirty_since.get_or_insert(now.mono);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was written is in the log.
+    fn commit(&mut self, bytes: u64, placed: &[Placed]) {
+        let active = self.files.active.as_mut().expect("it was written to");
+        let mut offset = active.len;
+        for record in placed {
+            let end = active.len + record.end as u64;
+            if let Some(block) = self.blocks.push(record.position, offset, end) {
+                self.listeners.tell(Note::Filled(block));
+            }
+            offset = end;
+            active.newest_at = active.newest_at.max(record.at);
+            self.files.last = record.position;
+        }
+        active.len += bytes;
+        self.listeners.counters.appended.add(placed.len() as u64);
+        self.listeners.counters.appended_bytes.add(bytes);
+        self.listeners.frontier.advance(self.files.last);
+        self.measure();
+    }
+
+    /// Does what has fallen due. Returns how long there is nothing more to do (ms).
+    pub fn tick(&mut self, clock: ReadClock<'_>) -> u64 {
+        let now = clock();
+        if self.sync_due().is_some_and(|due| due <= now.mono) {
+            self.sync_in_background(now, clock);
+        }
+        if self.check_at <= now.mono {
+            self.check_at = now.mono + CHECK_MS;
+            if self.is_old(now) {
+                // Where there is no room for a new one, the old one does.
+                if let Err(error) = self.rotate(now) {
+                    self.complain("no new segment", &error, now);
+                }
+            }
+            self.let_go(now);
+            if self.meta_is_stale {
+                self.save_meta(false, now);
+            }
+        }
+        self.check_at.min(self.sync_due().unwrap_or(u64::MAX)).saturating_sub(now.mono)
+    }
+
+    /// Writes down that everything is on the disk, if it is.
+    pub fn close(mut self, clock: ReadClock<'_>) {
+        let now = clock();
+        if self.dirty_since.is_some() {
+            self.sync_in_background(now, clock);
+        }
+        if !self.in_doubt {
+            self.save_meta(true, now);
+        }
+    }
+
+    fn sync_due(&self) -> Option<u64> {
+        let SyncPolicy::Interval { ms } = self.options.sync else { return None };
+        self.dirty_since.map(|since| since.saturating_add(ms).max(self.sync_from))
+    }
+
+    /// Syncs what is committed already. Where that fails there is no telling what of it the disk
+    /// has, now or after another sync: this segment takes no more.
+    fn sync_in_background(&mut self, now: Now, clock: ReadClock<'_>) {
+        if let Err(error) = self.sync_active(clock) {
+            self.complain("a sync failed: what was published may not outlive the machine", &error, now);
+            self.in_doubt = true;
+            self.sync_from = now.mono + SYNC_RETRY_MS;
+            self.seal(now);
+        }
+    }
+
+    fn sync_active(&mut self, clock: ReadClock<'_>) -> io::Result<()> {
+        self.dirty_since = None;
+        let Some(active) = &mut self.files.active else { return Ok(()) };
+        let started = clock();
+        let outcome = active.file.sync();
+        let counters = &self.listeners.counters;
+        match outcome {
+            Ok(()) => {
+                counters.syncs.add(1);
+                counters.sync_ms.add(clock().mono - started.mono);
+            }
+            Err(_) => counters.sync_errors.add(1),
+        }
+        outcome
+    }
+
+    fn holds_events(&self, active: &Active) -> bool {
+        active.first <= self.files.last
+    }
+
+    fn is_old(&self, now: Now) -> bool {
+        let age = self.options.max_age_ms / AGE_PARTS;
+        let is_old =
+            |active: &Active| self.holds_events(active) && now.wall >= active.begun_at.saturating_add(age);
+        self.options.max_age_ms > 0 && self.files.active.as_ref().is_some_and(is_old)
+    }
+
+    /// Ends the active segment, with everything on the disk, and begins the next.
+    fn rotate(&mut self, now: Now) -> io::Result<()> {
+        if self.dirty_since.is_some() {
+            // The clock stands still here: rotations are rare.
+            self.sync_in_background(now, &|| now);
+        }
+        self.begin_segment(now)
+    }
+
+    /// Begins the segment of the next position.
+    fn begin_segment(&mut self, now: Now) -> io::Result<()> {
+        let first = self.files.last + 1;
+        let name = name_of(first);
+        let header = Header { epoch: self.files.meta.epoch.clone(), first, at: now.wall }.encode();
+        let mut file = self.disk.create(&name)?;
+        let synced = match file.write_at(&header, 0) {
+            Ok(()) => file.sync().and_then(|()| self.disk.sync_names()),
+            Err(error) => {
+                let _ = self.disk.remove(&name); // What is left of it is recognised, and replaced.
+                return Err(error);
+            }
+        };
+        if let Err(error) = synced {
+            self.listeners.counters.sync_errors.add(1);
+            if self.options.sync == SyncPolicy::Always {
+                let _ = self.disk.remove(&name);
+                return Err(error);
+            }
+            self.complain("a sync failed: what is published may not outlive the machine", &error, now);
+            self.in_doubt = true;
+        }
+        self.seal(now);
+        self.listeners.tell(Note::Began(first));
+        let len = HEADER_BYTES as u64;
+        self.files.active = Some(Active { file, first, len, begun_at: now.wall, newest_at: now.wall });
+        self.save_meta(false, now);
+        self.let_go(now);
+        Ok(())
+    }
+
+    /// The active segment takes no more. What is committed in it is given its last chance.
+    fn seal(&mut self, now: Now) {
+        if self.dirty_since.is_some() && self.sync_active(&|| now).is_err() {
+            self.in_doubt = true;
+        }
+        let Some(active) = self.files.active.take() else { return };
+        if let Some(block) = self.blocks.close() {
+            self.listeners.tell(Note::Filled(block));
+        }
+        if self.holds_events(&active) {
+            let Active { first, len: bytes, newest_at, .. } = active;
+            self.files.closed.push_back(Closed { first, bytes, newest_at });
+            return;
+        }
+        // Its successor has its name, and replaces it. Only when nothing is expected of it any more it
+        // may go, lest it be missed at the next start.
+        self.save_meta(false, now);
+        if !self.meta_is_stale {
+            let _ = self.disk.remove(&name_of(active.first));
+        }
+    }
+
+    /// Lets go of the oldest segments, as the settings say; never of the active one.
+    fn let_go(&mut self, now: Now) {
+        while let Some(oldest) = self.files.closed.front().copied()
+            && (self.bytes() > self.options.max_bytes || self.has_expired(&oldest, now))
+        {
+            let next = self.files.closed.get(1).map(|closed| closed.first);
+            // The newest segment stays: it says where the numbers go on.
+            let Some(next) = next.or(self.files.active.as_ref().map(|active| active.first)) else { break };
+            // Nobody shall begin to read it any more.
+            self.files.whole_from = self.files.whole_from.max(next);
+            self.listeners.shared.archive_first.store(self.files.whole_from, Ordering::Relaxed);
+            match self.disk.remove(&name_of(oldest.first)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    self.complain("an old segment can't be removed", &error, now);
+                    break;
+                }
+                _ => {}
+            }
+            self.files.closed.pop_front();
+            self.listeners.tell(Note::Removed(oldest.first));
+        }
+        self.measure();
+    }
+
+    fn has_expired(&self, segment: &Closed, now: Now) -> bool {
+        let age = self.options.max_age_ms;
+        age > 0 && now.wall >= segment.newest_at.saturating_add(age)
+    }
+
+    fn bytes(&self) -> u64 {
+        let closed: u64 = self.files.closed.iter().map(|closed| closed.bytes).sum();
+        closed + self.files.active.as_ref().map_or(0, |active| active.len)
+    }
+
+    fn measure(&self) {
+        let segments = self.files.closed.len() + usize::from(self.files.active.is_some());
+        self.listeners.counters.segments.set(segments as u64);
+        self.listeners.counters.bytes.set(self.bytes());
+    }
+
+    /// A meta file that is behind costs nothing but one of the checks at the next start: it is
+    /// written again later.
+    fn save_meta(&mut self, clean: bool, now: Now) {
+        let newest = self.files.active.as_ref().map(|active| active.first);
+        let newest = newest.or(self.files.closed.back().map(|closed| closed.first));
+        let meta = self.files.meta.with(clean, newest, self.files.last);
+        self.meta_is_stale = match meta.save(&*self.disk) {
+            Ok(()) => false,
+            Err(error) => {
+                self.complain("the meta file can't be written", &error, now);
+                true
+            }
+        };
+        self.files.meta = meta;
+    }
+}
+
+impl Listeners {
+    fn tell(&self, note: Note) {
+        let _ = self.notes.send(note); // A reader that has ended wants to know nothing.
+    }
+}
