@@ -21,6 +21,8 @@ mod net;
 mod obey;
 #[path = "simulation/oracle.rs"]
 mod oracle;
+#[path = "simulation/reader.rs"]
+mod reader;
 #[path = "simulation/rng.rs"]
 mod rng;
 #[path = "simulation/saga.rs"]
@@ -30,6 +32,7 @@ mod stream;
 #[path = "simulation/world.rs"]
 mod world;
 
+use checks::Outcome;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 const SEEDS: u64 = 32;
@@ -40,7 +43,7 @@ fn setting(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is no number")))
 }
 
-fn run(seed: u64, steps: u64) -> (u64, u64, usize) {
+fn run(seed: u64, steps: u64) -> Outcome {
     let mut world = world::World::new(seed);
     for _ in 0..steps {
         world.step();
@@ -55,10 +58,11 @@ fn a_shard_keeps_its_promises_whatever_happens() {
         Some(seed) => seed..seed + 1,
         None => 1..1 + setting("OMNICAST_SIM_SEEDS").unwrap_or(SEEDS),
     };
-    let (mut events, mut resumed, mut clients) = (0, 0, 0);
+    let is_whole = seeds.end - seeds.start >= SEEDS && steps >= STEPS;
+    let mut all = Outcome::default();
     for seed in seeds {
         match catch_unwind(AssertUnwindSafe(|| run(seed, steps))) {
-            Ok((e, r, c)) => (events, resumed, clients) = (events + e, resumed + r, clients + c),
+            Ok(outcome) => all.add(outcome),
             Err(panic) => {
                 eprintln!(
                     "seed {seed} fails; again: \
@@ -68,6 +72,16 @@ fn a_shard_keeps_its_promises_whatever_happens() {
             }
         }
     }
-    println!("{clients} clients got {events} events, {resumed} of them in sagas");
-    assert!(events > 0 && resumed > 0 && clients > 0, "a run in which nothing happens proves nothing");
+    println!(
+        "{} clients got {} events, {} of them in sagas, {} from beyond the window; {} found nothing there",
+        all.clients, all.events, all.saga_events, all.old_events, all.overrun
+    );
+    println!("{:#?}", all.reached);
+    assert!(all.events > 0 && all.clients > 0, "a run in which nothing happens proves nothing");
+    if is_whole {
+        assert!(all.saga_events > 0 && all.old_events > 0 && all.overrun > 0, "nor does one without a past");
+        for path in reader::PATHS {
+            assert!(all.reached.contains_key(path), "never reached: {path}");
+        }
+    }
 }

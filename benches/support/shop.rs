@@ -61,7 +61,7 @@ impl Shop {
         let config = Arc::new(config());
         let counters = Arc::new(Counters::default());
         let admission = Arc::new(Admission::new(count, u32::MAX, u32::MAX));
-        let place = Place { shard: 0, shards: 1, last_position: 0, window: WINDOW };
+        let place = Place { shard: 0, shards: 1, last_position: 0, window: WINDOW, recent: Vec::new() };
         let core = Core::new(place, config.clone(), Arc::default(), admission.clone(), counters.clone());
         let mut shop = Shop { core, counters, config, position: 0 };
         for i in 0..count {

@@ -142,7 +142,7 @@ pub struct Conn {
     /// How the statistics were asked for; exists in phase `Asking` only.
     pub(crate) asked: Option<Box<super::opening::Asked>>,
     pub(crate) out: Option<Box<Outbox>>,
-    /// Exists while it is behind: a cursor into the shard's window.
+    /// Exists while it is behind: a cursor into the shard's window, or into the log.
     pub(crate) resume: Option<Box<Resume>>,
     assembler: Assembler,
     bucket: Bucket,

@@ -1,6 +1,7 @@
 //! A connection that is behind: what it missed, and how far it has come.
 //!
-//! While it is behind it is a cursor into its shard's window. It first works off the replays
+//! While it is behind it is a cursor into its shard's window, or into the log where the window does
+//! not reach back so far. It first works off the replays
 //! that it asked for, then everything else that has come meanwhile; when nothing is left it
 //! goes live. Nothing is delivered to it in any other way, so there is no gap, nothing comes
 //! twice, and there is no second path.
@@ -46,6 +47,8 @@ impl Replay {
 pub struct Resume {
     /// Replays, the one under way in front.
     pub replays: VecDeque<Replay>,
+    /// It waits for the part of the log behind this position.
+    pub waits: Option<u64>,
     /// Namespaces, and up to which position the general catch-up passes over their events: a
     /// replay brings those, or a subscription of later date leaves them out.
     skips: Vec<(u8, u64)>,

@@ -144,7 +144,7 @@ impl Node {
         let (ended_in, ended_out) = bounded(settings.shards + 1);
         let control_poll = Poll::new().map_err(|e| machine(e.to_string()))?;
         let gate = wake_gate(&control_poll, control::reactor::WAKER)?;
-        let upstream = Upstream { inbox: inbox_in, gate: gate.clone() };
+        let upstream = Upstream { inbox: inbox_in, gate: gate.clone(), archive: None };
         let parts = Parts {
             config: config.clone(),
             shared: Arc::new(Shared::default()),
@@ -301,7 +301,7 @@ fn start_shard(
     let poll = Poll::new().map_err(|e| machine(e.to_string()))?;
     let gate = wake_gate(&poll, reactor::WAKER)?;
     let (mailbox, mailroom): (Mailbox, Mailroom) = mailbox(mailbox::EVENTS_MAX, gate);
-    let place = Place { shard, shards, last_position: 0, window: parts.window };
+    let place = Place { shard, shards, last_position: 0, window: parts.window, recent: Vec::new() };
     let core = Core::new(
         place,
         parts.config.clone(),

@@ -36,7 +36,7 @@ pub enum Flag {
     Queued = 1 << 30,
     /// It is in the list of connections to flush this turn.
     Touched = 1 << 29,
-    /// It is a cursor into the window: what comes is not delivered to it, it comes for it.
+    /// It is a cursor into the window or the log: what comes is not delivered to it, it comes for it.
     Behind = 1 << 28,
     /// It is behind, and in the list of those that may go on.
     Runnable = 1 << 27,

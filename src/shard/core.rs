@@ -27,6 +27,7 @@ use crate::conn::opening::is_trusted;
 use crate::conn::phase::Phase;
 use crate::conn::reason::Ending;
 use crate::shard::admission::Admission;
+use crate::shard::archive::{Archive, Ask, PLACES};
 use crate::shard::columns::{Columns, Flag};
 use crate::shard::counters::{Counters, Shared};
 use crate::shard::cursors::{CURSORS_PER_TURN, EVENTS_PER_CURSOR};
@@ -82,6 +83,9 @@ pub struct Place {
     pub last_position: u64,
     /// What the window keeps.
     pub window: Bounds,
+    /// The log's latest events, up to `last_position`: as many as the window keeps, or fewer. Who
+    /// comes back after a restart is served from memory.
+    pub recent: Vec<Arc<Envelope>>,
 }
 
 /// Many connections.
@@ -105,6 +109,11 @@ pub struct Core {
     pub(super) hungry: Vec<u32>,
     /// Connections that are behind and may go on, next one in front.
     pub(super) cursors: VecDeque<Id>,
+    /// How many have left that line at its front.
+    pub(super) cursor_turns: u64,
+    pub(super) archive: Archive,
+    /// Questions to the log's reader, oldest first.
+    pub(super) asks: VecDeque<Ask>,
     /// Connections whose clients have seen more than this shard.
     pub(super) ahead: Vec<Id>,
     /// Lives that are over and still hold their slot.
@@ -127,15 +136,23 @@ pub struct Core {
 
 impl Core {
     /// A shard without connections.
+    ///
+    /// # Panics
+    /// When the recent events of its place are not those up to its last position.
     #[must_use]
     pub fn new(
-        place: Place,
+        mut place: Place,
         config: Arc<Config>,
         shared: Arc<Shared>,
         admission: Arc<Admission>,
         counters: Arc<Counters>,
     ) -> Core {
-        let window = Window::new(place.window, place.last_position);
+        let recent = std::mem::take(&mut place.recent);
+        let mut window = Window::new(place.window, place.last_position - recent.len() as u64);
+        for envelope in recent {
+            let (position, bytes) = (envelope.position, envelope.frame.len());
+            assert_eq!(window.push(envelope, bytes), position, "recent events are consecutive");
+        }
         Core {
             place,
             config,
@@ -152,6 +169,9 @@ impl Core {
             touched: Vec::new(),
             hungry: Vec::new(),
             cursors: VecDeque::new(),
+            cursor_turns: 0,
+            archive: Archive::new(PLACES),
+            asks: VecDeque::new(),
             ahead: Vec::new(),
             dead: Vec::new(),
             reports: VecDeque::new(),
@@ -184,6 +204,13 @@ impl Core {
         Core { cursors_per_turn, events_per_cursor, ..self }
     }
 
+    /// With so many places for parts of the log, so that in a simulation of few connections too they
+    /// are taken.
+    #[must_use]
+    pub fn with_archive_places(self, places: usize) -> Core {
+        Core { archive: Archive::new(places), ..self }
+    }
+
     /// How many connections there are, in any phase.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -199,6 +226,23 @@ impl Core {
     /// What the shard has for the sequencer, oldest first.
     pub fn reports(&mut self) -> &mut VecDeque<Report> {
         &mut self.reports
+    }
+
+    /// What the shard has to ask of the log's reader, oldest first.
+    pub fn asks(&mut self) -> &mut VecDeque<Ask> {
+        &mut self.asks
+    }
+
+    /// Parts of the log that the shard holds or has asked for.
+    #[must_use]
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// Whether the connection `id` waits for a part of the log.
+    #[must_use]
+    pub fn waits_for_log(&self, id: Id) -> bool {
+        self.conns.get(id).and_then(|conn| conn.resume.as_ref()).is_some_and(|resume| resume.waits.is_some())
     }
 
     /// The key of the connection in `slot`.
@@ -277,7 +321,10 @@ impl Core {
             door: &*self.admission,
             now,
             last_position: self.window.last(),
-            first_position: self.window.first(),
+            first_position: match self.shared.archive_first.load(Ordering::Relaxed) {
+                0 => self.window.first(),
+                kept => kept.min(self.window.first()),
+            },
             node_position: self.shared.last_position.load(Ordering::Relaxed),
             online: self.shared.online.load(Ordering::Relaxed),
             alive: self.shared.is_alive(),
@@ -402,6 +449,7 @@ impl Core {
         self.counters.ending(ending).add(1);
         tracing::debug!(connection = %Name { shard: self.place.shard, id }, reason = ending.word(), "ending");
         self.close_deadlines.push(now.mono + CLOSE_TIMEOUT_MS, id);
+        self.stop_waiting(id);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.resume = None;
         }
@@ -465,7 +513,7 @@ impl Core {
     /// When they disagree.
     pub fn check_invariants(&self) {
         self.columns.check_invariants();
-        let (mut live, mut keys) = (0, 0);
+        let (mut live, mut keys, mut waiting) = (0, 0, 0);
         let mut found = Vec::new();
         for (id, conn) in self.conns.iter() {
             let word = self.columns.word(id.slot);
@@ -474,6 +522,10 @@ impl Core {
             assert_eq!(word.has(Flag::Queued), conn.out.is_some(), "{id:?}");
             assert!(conn.out.as_ref().is_none_or(|o| !o.is_empty()), "{id:?} has an empty queue");
             assert_eq!(word.has(Flag::Behind), conn.resume.is_some(), "{id:?}");
+            if let Some(position) = conn.resume.as_ref().and_then(|resume| resume.waits) {
+                assert!(self.archive.is_waited_for(position, id), "{id:?} waits in no line");
+                waiting += 1;
+            }
             let Some(viewer) = conn.viewer() else { continue };
             live += 1;
             assert_eq!(Some(viewer.class), word.class().map(|c| *self.columns.masks(c)), "{id:?}");
@@ -490,6 +542,10 @@ impl Core {
             }
         }
         assert_eq!(live, self.columns.live());
+        self.archive.check_invariants();
+        assert_eq!(waiting, self.archive.waiting(), "nobody is waited for who does not wait");
+        let goes_on = self.archive.open() > 0 || !self.cursors.is_empty();
+        assert!(waiting == 0 || goes_on, "nobody waits for nothing");
         assert!(self.keys.len() <= keys && self.users.len() <= live && self.sessions.len() <= live);
     }
 }

@@ -48,6 +48,8 @@ pub struct Counters {
     pub short_writes: Counter,
     /// Events given to connections: written, or queued behind what they had not taken yet.
     pub deliveries: Counter,
+    /// Parts of the log asked for, to bring what the window does not hold any more.
+    pub asks: Counter,
     /// Pings sent.
     pub pings: Counter,
     /// Turns of the loop.

@@ -1,14 +1,21 @@
 //! Connections that are behind: each turn they come for what they missed, as far as they can
 //! take it.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use crate::base::slots::Id;
 use crate::base::time::Now;
+use crate::base::window::Window;
 use crate::conn::machine::Conn;
 use crate::conn::phase::Phase;
 use crate::conn::reason::Ending;
 use crate::conn::resume::{Replay, Resume};
+use crate::shard::archive::{Archive, Ask, Chunk, Held};
 use crate::shard::columns::Flag;
 use crate::shard::core::Core;
+use crate::shard::counters::Counters;
+use crate::shard::envelope::Envelope;
 use crate::wire::reply;
 
 /// Cursors that go on in one turn: ten thousand that come back at once do not stall the rest.
@@ -23,11 +30,13 @@ enum Stand {
     Ready,
     /// Its client must take something first.
     Full,
+    /// The events behind this position must be had from the log first.
+    Waiting(u64),
     /// Nothing is left: it goes live.
     Level,
     /// Its client has seen more, elsewhere, than has come here.
     Ahead,
-    /// The window has moved past it.
+    /// The window has moved past it, and there is no log that could help.
     Overrun,
 }
 
@@ -55,10 +64,16 @@ impl Core {
         }
     }
 
-    /// Lets cursors go on, in turn; those that could go on further stay in the line.
+    /// Lets cursors go on, in turn; those that could go on further stay in the line. Then asks for
+    /// what some of them wait for.
     pub(super) fn advance_cursors(&mut self, now: Now) {
+        if self.cursors.is_empty() {
+            // Who still reads here waits for its socket: that may take long.
+            self.archive.clear_idle(self.cursor_turns);
+        }
         for _ in 0..self.cursors_per_turn {
-            let Some(id) = self.cursors.pop_front() else { return };
+            let Some(id) = self.cursors.pop_front() else { break };
+            self.cursor_turns += 1;
             if self.conns.get(id).is_none() {
                 continue; // Its slot, and the flag there, are somebody else's now.
             }
@@ -66,6 +81,7 @@ impl Core {
             match self.advance_cursor(id, now) {
                 Stand::Ready => self.run_cursor(id.slot),
                 Stand::Full => {} // Its flush brings it back.
+                Stand::Waiting(position) => self.archive.wait(position, id),
                 Stand::Level => self.end_cursor(id),
                 Stand::Ahead => self.ahead.push(id),
                 Stand::Overrun => {
@@ -73,74 +89,72 @@ impl Core {
                 }
             }
         }
+        while let Some(after) = self.archive.next_question(self.cursor_turns) {
+            self.asks.push_back(Ask { shard: self.place.shard, after });
+            self.counters.asks.add(1);
+        }
     }
 
     fn advance_cursor(&mut self, id: Id, now: Now) -> Stand {
+        self.stop_waiting(id);
         let Some(conn) = self.conns.get_mut(id) else { return Stand::Full };
         let Some(mut resume) = conn.resume.take() else { return Stand::Full };
-        let stand = self.advance_resume(id, &mut resume, now);
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.resume = Some(resume);
-            if conn.out.is_some() {
-                self.touch(id.slot);
-            }
+        let past = Past {
+            window: &self.window,
+            archive: &self.archive,
+            kept_from: self.shared.archive_first.load(Ordering::Relaxed),
+        };
+        let mut share = Share {
+            events: self.events_per_cursor,
+            backlog_bytes_max: self.config.backlog_bytes_max,
+            counters: &self.counters,
+            now,
+        };
+        let replayed = share.replay(conn, &mut resume, &past);
+        let stand = replayed.and_then(|()| share.catch_up(conn, &resume, &past)).err();
+        let stand =
+            stand.unwrap_or(if resume.may_end(past.window.last()) { Stand::Level } else { Stand::Ahead });
+        if let Stand::Waiting(position) = stand {
+            resume.waits = Some(position);
+        }
+        conn.resume = Some(resume);
+        if conn.out.is_some() {
+            self.touch(id.slot);
         }
         stand
     }
 
-    fn advance_resume(&mut self, id: Id, resume: &mut Resume, now: Now) -> Stand {
-        let backlog_max = self.config.backlog_bytes_max;
-        let mut looked = 0;
-        let Some(conn) = self.conns.get_mut(id) else { return Stand::Full };
-        while let Some(replay) = resume.replays.front_mut() {
-            if !self.window.covers(replay.after) {
-                return Stand::Overrun;
-            }
-            for (position, envelope) in self.window.after(replay.after) {
-                if position > replay.until {
-                    break;
-                }
-                if !conn.takes_replay(backlog_max) {
-                    return Stand::Full;
-                }
-                if looked == self.events_per_cursor {
-                    return Stand::Ready;
-                }
-                looked += 1;
-                replay.after = position;
-                let audience = &envelope.audience;
-                if replay.covers(audience, position)
-                    && conn.viewer().is_some_and(|viewer| audience.admits(&viewer))
-                {
-                    conn.send(envelope.frame.clone(), now);
-                    replay.sent += 1;
-                    self.counters.deliveries.add(1);
-                }
-            }
-            say_caught_up(conn, replay, now);
-            resume.replays.pop_front();
+    /// It does not wait for a part of the log any more, if it did.
+    pub(super) fn stop_waiting(&mut self, id: Id) {
+        let resume = self.conns.get_mut(id).and_then(|conn| conn.resume.as_mut());
+        if let Some(position) = resume.and_then(|resume| resume.waits.take()) {
+            self.archive.leave(position, id);
         }
-        if !self.window.covers(conn.seen) {
-            return Stand::Overrun;
+    }
+
+    /// A part of the log has come, or word that it is not to be had: those who wait for it go on.
+    pub(super) fn handle_part(&mut self, after: u64, chunk: Option<Arc<Chunk>>) {
+        let is_lost = chunk.is_none();
+        let served = self.archive.take(after, chunk);
+        let is_used = !served.is_empty();
+        served.into_iter().for_each(|id| self.wait_no_more(id));
+        if is_used {
+            // Until all of them have had their turn.
+            self.archive.keep(after, self.cursor_turns + self.cursors.len() as u64);
         }
-        for (position, envelope) in self.window.after(conn.seen) {
-            if !conn.takes_replay(backlog_max) {
-                return Stand::Full;
-            }
-            if looked == self.events_per_cursor {
-                return Stand::Ready;
-            }
-            looked += 1;
-            conn.seen = position;
-            let audience = &envelope.audience;
-            if !resume.skips(audience, position)
-                && conn.viewer().is_some_and(|viewer| audience.admits(&viewer))
-            {
-                conn.send(envelope.frame.clone(), now);
-                self.counters.deliveries.add(1);
+        if is_lost {
+            // So is what lies before the log's new beginning: that need not be asked for.
+            for id in self.archive.take_before(self.shared.archive_first.load(Ordering::Relaxed)) {
+                self.wait_no_more(id);
             }
         }
-        if resume.may_end(self.window.last()) { Stand::Level } else { Stand::Ahead }
+    }
+
+    fn wait_no_more(&mut self, id: Id) {
+        if let Some(resume) = self.conns.get_mut(id).and_then(|conn| conn.resume.as_mut()) {
+            resume.waits = None;
+            self.run_cursor(id.slot);
+        }
     }
 
     /// An event has come: those who wait for it may go on.
@@ -163,6 +177,104 @@ impl Core {
     }
 }
 
+/// What cursors read.
+struct Past<'a> {
+    window: &'a Window<Arc<Envelope>>,
+    archive: &'a Archive,
+    /// Position of the oldest event in the log; 0: there is no log.
+    kept_from: u64,
+}
+
+impl<'a> Past<'a> {
+    /// Events behind `position`, at least one where the shard has seen one: from the window if that
+    /// reaches back so far, from a part of the log otherwise.
+    fn after(&self, position: u64) -> Result<impl Iterator<Item = &'a Arc<Envelope>>, Stand> {
+        let in_memory = self.window.covers(position);
+        let part = match self.archive.find(position) {
+            _ if in_memory => &[],
+            Held::Part(chunk) => chunk.after(position),
+            Held::Lost => return Err(Stand::Overrun),
+            Held::Nothing if self.kept_from == 0 || position + 1 < self.kept_from => {
+                return Err(Stand::Overrun);
+            }
+            Held::Nothing => return Err(Stand::Waiting(position)),
+        };
+        let recent = in_memory.then(|| self.window.after(position)).into_iter().flatten();
+        Ok(part.iter().chain(recent.map(|(_, envelope)| envelope)))
+    }
+}
+
+/// What one cursor may do in one turn.
+struct Share<'a> {
+    /// Events that it may still look at.
+    events: usize,
+    backlog_bytes_max: usize,
+    counters: &'a Counters,
+    now: Now,
+}
+
+impl Share<'_> {
+    /// Works off the replays.
+    fn replay(&mut self, conn: &mut Conn, resume: &mut Resume, past: &Past<'_>) -> Result<(), Stand> {
+        while let Some(replay) = resume.replays.front_mut() {
+            while replay.after < replay.until {
+                self.check(conn)?;
+                for envelope in past.after(replay.after)?.take_while(|e| e.position <= replay.until) {
+                    self.look_on(conn)?;
+                    replay.after = envelope.position;
+                    if replay.covers(&envelope.audience, envelope.position) && self.offer(conn, envelope) {
+                        replay.sent += 1;
+                    }
+                }
+            }
+            say_caught_up(conn, replay, self.now);
+            resume.replays.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Brings everything else that the shard has seen; the log may have come further.
+    fn catch_up(&mut self, conn: &mut Conn, resume: &Resume, past: &Past<'_>) -> Result<(), Stand> {
+        let last = past.window.last();
+        while conn.seen < last {
+            self.check(conn)?;
+            for envelope in past.after(conn.seen)?.take_while(|e| e.position <= last) {
+                self.look_on(conn)?;
+                conn.seen = envelope.position;
+                if !resume.skips(&envelope.audience, envelope.position) {
+                    self.offer(conn, envelope);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the cursor may go on.
+    fn check(&self, conn: &Conn) -> Result<(), Stand> {
+        if !conn.takes_replay(self.backlog_bytes_max) {
+            return Err(Stand::Full);
+        }
+        if self.events == 0 { Err(Stand::Ready) } else { Ok(()) }
+    }
+
+    /// Takes another event out of the share.
+    fn look_on(&mut self, conn: &Conn) -> Result<(), Stand> {
+        self.check(conn)?;
+        self.events -= 1;
+        Ok(())
+    }
+
+    /// Sends the event to one who may see it. `false`: this one may not.
+    fn offer(&self, conn: &mut Conn, envelope: &Envelope) -> bool {
+        let admitted = conn.viewer().is_some_and(|viewer| envelope.audience.admits(&viewer));
+        if admitted {
+            conn.send(envelope.frame.clone(), self.now);
+            self.counters.deliveries.add(1);
+        }
+        admitted
+    }
+}
+
 fn say_caught_up(conn: &mut Conn, replay: &Replay, now: Now) {
     let text = reply::caught_up(&replay.names, replay.sent);
     conn.reply(&text, now);
@@ -170,17 +282,13 @@ fn say_caught_up(conn: &mut Conn, replay: &Replay, now: Now) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::Ordering;
-
     use super::*;
     use crate::base::window::Bounds;
     use crate::conn::config::Config;
     use crate::policy::Rules;
     use crate::shard::admission::Admission;
     use crate::shard::core::{Place, Wires, Wrote};
-    use crate::shard::counters::{Counters, Shared};
-    use crate::shard::envelope::Envelope;
+    use crate::shard::counters::Shared;
     use crate::wire::envelope::{encode_event, event_id};
 
     const NOW: Now = Now { mono: 1_000_000, wall: 1_000_000 };
@@ -201,7 +309,7 @@ mod tests {
     fn core(shared: &Arc<Shared>) -> Core {
         let config = Arc::new(Config::sample());
         let window = Bounds { items: 100, bytes: 1 << 20 };
-        let place = Place { shard: 0, shards: 1, last_position: 0, window };
+        let place = Place { shard: 0, shards: 1, last_position: 0, window, recent: Vec::new() };
         Core::new(place, config, shared.clone(), Arc::new(Admission::new(9, 9, 9)), Arc::default())
     }
 

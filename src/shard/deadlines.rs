@@ -267,8 +267,13 @@ mod tests {
 
     #[test]
     fn one_who_comes_back_over_and_over_leaves_no_heap_of_expiries() {
-        let place =
-            Place { shard: 0, shards: 1, last_position: 0, window: Bounds { items: 9, bytes: 1 << 20 } };
+        let place = Place {
+            shard: 0,
+            shards: 1,
+            last_position: 0,
+            window: Bounds { items: 9, bytes: 1 << 20 },
+            recent: Vec::new(),
+        };
         let admission = Arc::new(Admission::new(9, 9, 1_000_000));
         let mut core =
             Core::new(place, Arc::new(Config::sample()), Arc::default(), admission, Arc::default());

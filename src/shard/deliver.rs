@@ -153,7 +153,9 @@ impl Core {
             }
         }
         let queued = conn.out.is_some();
-        let takes_more = conn.resume.is_some() && conn.takes_replay(self.config.backlog_bytes_max);
+        // One who waits for a part of the log has nothing to take before that comes.
+        let may_go_on = conn.resume.as_ref().is_some_and(|resume| resume.waits.is_none());
+        let takes_more = may_go_on && conn.takes_replay(self.config.backlog_bytes_max);
         self.columns.set(slot, Flag::Queued, queued);
         if takes_more {
             self.run_cursor(slot);

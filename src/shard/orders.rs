@@ -42,7 +42,7 @@ impl Core {
             Order::Stats { conn, body } => {
                 self.act(conn, now, |conn, cx, changes| conn.handle_stats(body.as_deref(), cx, changes));
             }
-            Order::Past { .. } => {}
+            Order::Past { after, chunk } => self.handle_part(after, chunk),
             Order::Drain => self.begin_drain(now),
             Order::Stop { at_once: true } => return Onward::Stop,
             Order::Stop { at_once: false } => {

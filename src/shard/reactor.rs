@@ -1,7 +1,7 @@
 //! The loop of a shard: the only file that touches client sockets.
 //!
 //! ```text
-//! turn: poll → now → drain mail → read, accept → fire deadlines → report → flush → retire → report
+//! turn: poll → now → drain mail → read, accept → fire deadlines → report → flush → ask → retire → report
 //! ```
 //!
 //! Mail comes before sockets: what was published before a client asked is before the answer.
@@ -23,6 +23,7 @@ use socket2::SockRef;
 use crate::base::slots::Id;
 use crate::base::time::Now;
 use crate::shard::admission::Admission;
+use crate::shard::archive::Ask;
 use crate::shard::clock::Clock;
 use crate::shard::core::{Core, Wires, Wrote};
 use crate::shard::counters::Counters;
@@ -44,13 +45,20 @@ const ACCEPT_BUDGET: usize = 256;
 /// How long accepting pauses when descriptors have run out.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// Reports on their way to the sequencer, and its wake gate.
+/// How soon questions that the log's reader had no room for are sent again, where nothing else
+/// happens.
+const ASK_AGAIN_MS: u64 = 2;
+
+/// Reports on their way to the sequencer, and its wake gate; questions on their way to the log.
 #[derive(Clone, Debug)]
 pub struct Upstream {
     /// The sequencer's inbox.
     pub inbox: Sender<Report>,
     /// Wakes the sequencer.
     pub gate: Arc<WakeGate>,
+    /// The line of the log's reader, where there is a log. It answers by
+    /// [`crate::shard::mail::Order::Past`].
+    pub archive: Option<Sender<Ask>>,
 }
 
 /// One shard's thread.
@@ -139,6 +147,7 @@ impl Reactor {
             // Before its client knows: what that does next, on another shard, comes after it.
             self.send_reports();
             busy |= self.core.flush(&mut self.sockets, now);
+            busy |= self.send_asks();
             self.core.retire(&mut self.sockets);
             busy |= self.send_reports();
             if self.stop_when_empty && self.core.is_drained() {
@@ -157,7 +166,8 @@ impl Reactor {
             let now = self.clock.now();
             let due = self.core.due_in(now);
             let accept = self.accept_again_at.map_or(u64::MAX, |at| at.saturating_sub(now.mono));
-            Duration::from_millis(due.min(accept))
+            let ask = if self.core.asks().is_empty() { u64::MAX } else { ASK_AGAIN_MS };
+            Duration::from_millis(due.min(accept).min(ask))
         };
         match self.poll.poll(events, Some(timeout)) {
             Ok(()) => {}
@@ -320,6 +330,30 @@ impl Reactor {
         }
         self.upstream.gate.open();
         !self.core.reports().is_empty()
+    }
+
+    /// Sends what the shard asks of the log; what finds no room goes next turn. `true`: some of it
+    /// was answered at once, as by a log that is not there.
+    fn send_asks(&mut self) -> bool {
+        let mut answered = false;
+        while let Some(ask) = self.core.asks().pop_front() {
+            let sent = match &self.upstream.archive {
+                Some(reader) => reader.try_send(ask),
+                None => Err(TrySendError::Disconnected(ask)),
+            };
+            match sent {
+                Ok(()) => {}
+                Err(TrySendError::Full(ask)) => {
+                    self.core.asks().push_front(ask);
+                    break;
+                }
+                Err(TrySendError::Disconnected(ask)) => {
+                    self.core.handle_part(ask.after, None);
+                    answered = true;
+                }
+            }
+        }
+        answered
     }
 }
 

@@ -13,7 +13,7 @@ use crate::world::{ADDRESSES, MESSAGES_PER_MINUTE, SECRET, World};
 
 impl World {
     pub fn act(&mut self) {
-        match self.rng.weighted(&[25, 40, 70, 3, 3, 4, 2, 10, 1, 2, 2, 12, 2]) {
+        match self.rng.weighted(&[25, 40, 70, 3, 3, 4, 2, 10, 1, 2, 2, 12, 1, 2]) {
             0 => self.connect_some(),
             1 => self.someone_speaks(),
             2 => self.post_some(),
@@ -26,6 +26,7 @@ impl World {
             9 => self.count(),
             10 => self.reuse_token(),
             11 => self.go_on_with_saga(),
+            12 => self.forget_some(),
             _ if self.drained_at.is_none() && self.rng.percent(2) => self.drain(),
             _ => {}
         }
@@ -63,6 +64,7 @@ impl World {
         assert!(self.admission.take_socket());
         let peer = IpAddr::from(Ipv4Addr::new(192, 0, 2, self.rng.below(usize::from(ADDRESSES)) as u8));
         let id = self.core.welcome(peer, self.now);
+        self.reader.note_begin(id.slot);
         let mut client = Client::new(format!("0-{}-{} {manner:?}", id.slot, id.generation), manner);
         client.slot = Some(id.slot);
         client.last_heard = self.now.mono;
@@ -152,7 +154,7 @@ impl World {
     /// A position, as clients come to have one: seen, or made up.
     fn since(&mut self, at: usize) -> Since {
         let (last, first) = (self.log.last(), self.log.first());
-        let id = match self.rng.weighted(&[20, 20, 10, 20, 15, 10, 4, 4]) {
+        let id = match self.rng.weighted(&[20, 20, 10, 20, 15, 10, 4, 10, 5, 4]) {
             0 => self.clients[at].upto,
             1 => self.clients[self.rng.below(self.clients.len())].upto,
             2 => last,
@@ -160,6 +162,8 @@ impl World {
             4 => last.saturating_sub(self.rng.within(0, 300)),
             5 => (first + self.rng.within(0, 2)).saturating_sub(2),
             6 => self.placed + self.rng.within(0, 3),
+            7 => self.rng.within(self.log.base, last),
+            8 => (self.log.oldest() + self.rng.within(0, 2)).saturating_sub(2),
             _ => {
                 let ids = ["", "x", "-1", "+5", "007", "1.0", "18446744073709551616", "18446744073709551615"];
                 return Since::At(self.rng.pick(&ids).into());

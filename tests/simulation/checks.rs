@@ -1,17 +1,49 @@
 //! What must hold between turns and at the end.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use omnicast::conn::machine::Door;
 use omnicast::shard::census::Census;
 use omnicast::shard::mail::{Order, Report};
 
-use crate::client::Manner;
+use crate::client::{Client, Manner};
 use crate::world::{
     ADDRESSES, AUTH_TIMEOUT_MS, DRAIN_TIMEOUT_MS, PER_ADDRESS_MAX, PING_INTERVAL_MS, PONG_TIMEOUT_MS, World,
 };
 
+/// What a run was.
+#[derive(Default)]
+pub struct Outcome {
+    pub clients: u64,
+    pub events: u64,
+    /// Events from beyond the window.
+    pub old_events: u64,
+    pub saga_events: u64,
+    /// Clients that were closed since what they needed was not to be had.
+    pub overrun: u64,
+    pub reached: BTreeMap<&'static str, u64>,
+}
+
+impl Outcome {
+    pub fn add(&mut self, other: Outcome) {
+        self.clients += other.clients;
+        self.events += other.events;
+        self.old_events += other.old_events;
+        self.saga_events += other.saga_events;
+        self.overrun += other.overrun;
+        for (path, n) in other.reached {
+            *self.reached.entry(path).or_default() += n;
+        }
+    }
+}
+
 impl World {
+    /// Whether no question is open.
+    pub fn is_answered(&mut self) -> bool {
+        self.reader.is_idle() && self.core.asks().is_empty()
+    }
+
     /// The clients that the shard counts, after comparing what it says of them.
     pub fn listed(&mut self) -> Vec<usize> {
         let order = Order::List { ticket: 0, from_slot: 0, limit: usize::MAX };
@@ -102,13 +134,13 @@ impl World {
     }
 
     /// Everybody reads everything, then leaves; nothing may be left behind.
-    pub fn finish(mut self) -> (u64, u64, usize) {
+    pub fn finish(mut self) -> Outcome {
         for wire in self.net.wires.iter_mut().flatten() {
             (wire.capacity, wire.moody) = (usize::MAX, false);
         }
         for _ in 0..3 {
             self.read_all();
-            while self.turn() {}
+            while self.turn() || !self.is_answered() {}
         }
         self.check_connections(true);
         self.check_census();
@@ -119,7 +151,7 @@ impl World {
         for _ in 0..40 {
             self.now = self.now.plus(500);
             self.read_all();
-            while self.turn() {}
+            while self.turn() || !self.is_answered() {}
         }
         for at in 0..self.sagas.len() {
             self.end_chapter(at);
@@ -127,6 +159,8 @@ impl World {
         assert_eq!(self.core.is_drained(), self.drained_at.is_some());
         assert!(self.core.is_empty(), "{} lives are left", self.core.len());
         assert_eq!(self.core.count(), Census::empty(&self.config.policy));
+        let archive = self.core.archive();
+        assert_eq!((archive.waiting(), archive.open(), archive.held()), (0, 0, 0), "of the log");
         assert_eq!((self.admission.counts().0, self.admission.counts().1), (0, 0), "seats, sockets");
         assert!(self.online.values().all(|n| *n == 0), "{:?} are still online", self.online);
         for host in 0..ADDRESSES {
@@ -139,6 +173,14 @@ impl World {
         }
         let endings: u64 = self.counters.endings.iter().map(|c| c.read()).sum();
         assert_eq!(endings, self.counters.accepted.read(), "every life ends for one reason");
-        (self.clients.iter().map(|c| c.events).sum(), self.saga_events, self.clients.len())
+        let is_overrun = |c: &&Client| c.closing == Some(4103) && c.only_overrun;
+        Outcome {
+            events: self.clients.iter().map(|c| c.events).sum(),
+            old_events: self.clients.iter().map(|c| c.old_events).sum(),
+            saga_events: self.saga_events,
+            overrun: self.clients.iter().filter(is_overrun).count() as u64,
+            clients: self.clients.len() as u64,
+            reached: self.reader.reached,
+        }
     }
 }

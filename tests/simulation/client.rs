@@ -151,6 +151,8 @@ pub struct Client {
     pub closing: Option<u16>,
     pub closed: bool,
     pub events: u64,
+    /// Of those, the ones that the window did not hold any more when they came.
+    pub old_events: u64,
     /// Answers to send once so much was read.
     reactions: VecDeque<(u64, u8)>,
 }
@@ -195,6 +197,7 @@ impl Client {
             closing: None,
             closed: false,
             events: 0,
+            old_events: 0,
             reactions: VecDeque::new(),
         }
     }

@@ -9,6 +9,10 @@ pub struct Log {
     pub base: u64,
     facts: Vec<Fact>,
     bounds: Bounds,
+    /// Position of the oldest event that is kept beyond the window; 0: none is.
+    pub archive_first: u64,
+    /// Positions behind which there was nothing to be had of late.
+    pub lost: Vec<u64>,
     /// Position of the oldest event in the window, and the bytes from there on.
     first: u64,
     bytes: usize,
@@ -16,7 +20,8 @@ pub struct Log {
 
 impl Log {
     pub fn new(base: u64, bounds: Bounds) -> Log {
-        Log { base, facts: Vec::new(), bounds, first: base + 1, bytes: 0 }
+        let (facts, lost) = (Vec::new(), Vec::new());
+        Log { base, facts, bounds, archive_first: 0, lost, first: base + 1, bytes: 0 }
     }
 
     pub fn push(&mut self, fact: Fact) {
@@ -32,9 +37,21 @@ impl Log {
         self.base + self.facts.len() as u64
     }
 
-    /// Position of the oldest event that can be replayed; `last + 1` when none can.
+    /// Position of the oldest event in the window; `last + 1` when there is none.
     pub fn first(&self) -> u64 {
         self.first
+    }
+
+    /// Position of the oldest event that can be replayed, from the window or from what is kept.
+    pub fn oldest(&self) -> u64 {
+        if self.archive_first == 0 { self.first } else { self.first.min(self.archive_first) }
+    }
+
+    /// Whether one whose cursor stands at `position` or later may find that it cannot go on.
+    pub fn may_lose(&self, position: u64) -> bool {
+        let beyond_window = position + 1 < self.first;
+        let is_kept = self.archive_first > 0 && position + 1 >= self.archive_first;
+        beyond_window && (!is_kept || self.lost.iter().any(|lost| *lost >= position))
     }
 
     pub fn at(&self, position: u64) -> &Fact {
@@ -46,7 +63,7 @@ impl Log {
         let position: u64 = id.parse().map_err(|_| "bad_position")?;
         if position.to_string() != id || position > self.last() {
             Err("bad_position")
-        } else if position + 1 < self.first {
+        } else if position + 1 < self.oldest() {
             Err("window_exceeded")
         } else {
             Ok(position)

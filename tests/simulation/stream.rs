@@ -96,6 +96,7 @@ impl Client {
             self.stream.got.push(position);
         }
         self.events += 1;
+        self.old_events += u64::from(position < log.first());
     }
 
     fn is_above_floor(&self, position: u64, fact: &Fact) -> bool {
@@ -143,10 +144,12 @@ impl Client {
             });
             let at = under_way.chain(unanswered).fold(self.upto, u64::min);
             assert!(
-                at + 1 < log.first(),
-                "{}: too slow at {at}, and the window begins at {}",
+                log.may_lose(at),
+                "{}: too slow at {at}, and the window begins at {}, the log at {}, without {:?}",
                 self.name,
-                log.first()
+                log.first(),
+                log.archive_first,
+                log.lost
             );
         }
     }

@@ -20,7 +20,8 @@ use omnicast::wire::origin::Origins;
 use crate::client::{Client, Manner, Say};
 use crate::log::Log;
 use crate::net::Net;
-use crate::oracle::Fact;
+use crate::oracle::{Fact, invent};
+use crate::reader::Reader;
 use crate::rng::Rng;
 use crate::saga::Saga;
 
@@ -62,6 +63,7 @@ pub struct World {
     pub population: usize,
     pub tickets: u64,
     pub sagas: Vec<Saga>,
+    pub reader: Reader,
     /// Events that came in sagas.
     pub saga_events: u64,
 }
@@ -95,21 +97,45 @@ impl World {
         let counters = Arc::new(Counters::default());
         let base = [0, 1, 9_999_990][rng.below(3)];
         let window = Bounds { items: [12, 64, 500][rng.below(3)], bytes: 100_000 };
-        let place = Place { shard: 0, shards: 1, last_position: base, window };
+        let padding = [0, 100, 900][rng.below(3)];
+        let now = Now { mono: rng.within(0, 100_000), wall: 1_700_000_000_000 };
+        let mut log = Log::new(base, window);
+        let mut history = Vec::new();
+        for position in base + 1..base + 1 + [0, 0, 9, 200][rng.below(4)] {
+            let (mut fact, posted) = invent(&mut rng, padding);
+            let draft = config.policy.draft_posted(&posted.to_string(), &config.rules).expect("it is valid");
+            history.push(encode(&config.policy, position, &mut fact, draft, now));
+            log.push(fact);
+        }
+        if rng.percent(75) {
+            log.archive_first = base + 1;
+            shared.archive_first.store(base + 1, Ordering::Relaxed);
+        }
+        let past = if rng.percent(50) { 0 } else { (log.first() - base - 1) as usize };
+        let place = Place {
+            shard: 0,
+            shards: 1,
+            last_position: log.last(),
+            window,
+            recent: history[past..].to_vec(),
+        };
+        let placed = log.last();
+        let reader = Reader::new(&mut rng, history);
         let writes = [1, 3, 17, 512][rng.below(4)];
         let core = Core::new(place, config.clone(), shared.clone(), admission.clone(), counters.clone())
             .with_sweep_writes(writes)
             .with_replay_share([1, 64][rng.below(2)], [3, 20, 512][rng.below(3)]);
+        let core = reader.limit(core);
         let sagas = (0..4).map(|_| Saga::new(&mut rng)).collect();
         let net = Net { wires: Vec::new(), dropped: Vec::new(), rng: Rng::new(rng.next()) };
         World {
             core,
             net,
             clients: Vec::new(),
-            log: Log::new(base, window),
-            now: Now { mono: rng.within(0, 100_000), wall: 1_700_000_000_000 },
+            log,
+            now,
             mailbox: VecDeque::new(),
-            placed: base,
+            placed,
             orders: VecDeque::new(),
             config,
             admission,
@@ -120,10 +146,11 @@ impl World {
             drained_at: None,
             jumped_at: 0,
             step_ms_max: [20, 300, 3_000][rng.below(3)],
-            padding: [0, 100, 900][rng.below(3)],
+            padding,
             population: [8, 30, 90][rng.below(3)],
             tickets: 0,
             sagas,
+            reader,
             saga_events: 0,
             rng,
         }
@@ -159,13 +186,10 @@ impl World {
 
     pub fn place(&mut self, mut fact: Fact, draft: Draft) -> u64 {
         self.placed += 1;
-        let (position, policy) = (self.placed, &self.config.policy);
-        let id = event_id(position);
-        let frame = encode_event(&fact.event, &fact.namespace, &draft.data, self.now.wall, &id);
-        fact.frame_bytes = frame.len();
-        assert_eq!(policy.event_name(draft.event), fact.event);
-        let envelope = Envelope { position, event: draft.event, audience: draft.audience, frame };
-        self.mailbox.push_back(Mail::Event(Arc::new(envelope)));
+        let position = self.placed;
+        let envelope = encode(&self.config.policy, position, &mut fact, draft, self.now);
+        self.reader.history.push(envelope.clone());
+        self.mailbox.push_back(Mail::Event(envelope));
         self.pending.push_back(fact);
         position
     }
@@ -195,6 +219,7 @@ impl World {
     /// A turn, step by step as the reactor takes it. True: there is more to do.
     pub fn turn(&mut self) -> bool {
         let now = self.now;
+        self.answer_asks();
         self.take_readiness();
         while let Some(order) = self.orders.pop_front() {
             self.handle_order(order);
@@ -210,6 +235,7 @@ impl World {
         self.expire();
         self.core.fire_deadlines(now);
         let more = self.core.flush(&mut self.net, now);
+        self.take_asks();
         self.hear_all();
         self.core.retire(&mut self.net);
         for wire in self.net.dropped.drain(..) {
@@ -218,7 +244,8 @@ impl World {
         self.take_reports();
         self.core.check_invariants();
         if !more && self.rng.percent(15) {
-            self.check_connections(self.mailbox.is_empty());
+            let is_level = self.mailbox.is_empty() && self.is_answered();
+            self.check_connections(is_level);
         }
         more || !self.mailbox.is_empty()
     }
@@ -252,6 +279,8 @@ impl World {
             } else {
                 1 + self.rng.below(client.outgoing.len().min(300))
             };
+            let waits = self.core.waits_for_log(id);
+            let was = client.truth.clone();
             let mut bytes: Vec<u8> = client.outgoing.drain(..n).collect();
             client.delivered_bytes += n as u64;
             client.last_heard = now.mono;
@@ -262,7 +291,17 @@ impl World {
                 }
                 client.obey(id, &say, &self.log, now.wall);
             }
+            let ended = client.over;
+            if waits && was != client.truth {
+                self.reader.reach("rights change while it waits");
+            }
             self.core.handle_bytes(id, &mut bytes, now);
+            if waits && ended {
+                self.reader.note_end(slot);
+            }
+        }
+        if (broken || client.fin) && self.core.waits_for_log(id) {
+            self.reader.note_end(slot);
         }
         if broken {
             client.over = true;
@@ -288,6 +327,10 @@ impl World {
                     };
                     if hit {
                         due += 1;
+                        let slot = self.clients[at].slot.expect("it is listed");
+                        if self.core.id_at(slot).is_some_and(|id| self.core.waits_for_log(id)) {
+                            self.reader.reach("kicked while it waits");
+                        }
                         self.clients[at].end(4004);
                         self.clients[at].barred = true;
                     }
@@ -378,4 +421,12 @@ impl World {
         let online: i64 = self.online.values().sum();
         self.shared.online.store(online as usize, Ordering::Relaxed);
     }
+}
+
+/// The event as the node makes it.
+fn encode(policy: &Policy, position: u64, fact: &mut Fact, draft: Draft, now: Now) -> Arc<Envelope> {
+    let frame = encode_event(&fact.event, &fact.namespace, &draft.data, now.wall, &event_id(position));
+    fact.frame_bytes = frame.len();
+    assert_eq!(policy.event_name(draft.event), fact.event);
+    Arc::new(Envelope { position, event: draft.event, audience: draft.audience, frame })
 }
