@@ -274,3 +274,213 @@ impl Archive {
 fn expected(after: u64) -> Range<u64> {
     after..after.saturating_add(STRETCH_EVENTS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::masks::Mask;
+    use crate::policy::{Audience, EventType, Namespace, Reach};
+
+    const NONE: [u64; 0] = [];
+
+    fn chunk(first: u64, last: u64) -> Arc<Chunk> {
+        let envelope = |position| {
+            let audience = Audience {
+                namespace: Namespace(0),
+                reach: Reach::Everybody,
+                roles: Mask::EMPTY,
+                own_roles: Mask::EMPTY,
+                owner: None,
+                users: None,
+                exclude_users: Box::default(),
+                exclude_session: None,
+                key: None,
+            };
+            Arc::new(Envelope { position, event: EventType(0), audience, frame: bytes::Bytes::new() })
+        };
+        Arc::new(Chunk { envelopes: (first..=last).map(envelope).collect() })
+    }
+
+    fn id(slot: u64) -> Id {
+        Id { slot: slot as u32, generation: 7 }
+    }
+
+    fn questions(archive: &mut Archive, turns: u64) -> Vec<u64> {
+        let asked = std::iter::from_fn(|| archive.next_question(turns)).collect();
+        archive.check_invariants();
+        asked
+    }
+
+    #[test]
+    fn a_chunk_covers_the_positions_before_its_events() {
+        let events = chunk(11, 13);
+        for (position, covered) in [(9, None), (10, Some(3)), (11, Some(2)), (12, Some(1)), (13, None)] {
+            assert_eq!(events.covers(position), covered.is_some(), "{position}");
+            if let Some(rest) = covered {
+                assert_eq!(events.after(position).len(), rest);
+                assert_eq!(events.after(position)[0].position, position + 1);
+            }
+        }
+        assert!(!chunk(2, 1).covers(0) && !chunk(2, 1).covers(1), "an empty one covers nothing");
+    }
+
+    #[test]
+    fn ten_thousand_at_one_stretch_ask_once_and_share_the_answer() {
+        let mut archive = Archive::new(PLACES);
+        for n in 0..10_000 {
+            archive.wait(500 + n % STRETCH_EVENTS, id(n));
+        }
+        assert_eq!(questions(&mut archive, 0), [500]);
+        let part = chunk(401, 900);
+        assert_eq!(archive.take(500, Some(part.clone())).len(), 10_000);
+        archive.keep(500, 10_000);
+        assert_eq!(questions(&mut archive, 0), NONE);
+        assert_eq!(Arc::strong_count(&part), 2, "one is held, and it is the one that came");
+        let Held::Part(held) = archive.find(700) else { panic!("it is not held") };
+        assert!(std::ptr::eq(held, &*part));
+        archive.clear_idle(9_999);
+        assert_eq!(archive.held(), 1, "one of them has not had its turn");
+        archive.clear_idle(10_000);
+        assert_eq!((archive.held(), Arc::strong_count(&part)), (0, 1));
+    }
+
+    /// A run line, as the shard has it, and a reader. Ends when everybody has read so far as it
+    /// wants; returns how many questions that took.
+    fn read_on(cursors: &mut [(u64, u64)], part_events: u64, per_turn: usize) -> usize {
+        let mut archive = Archive::new(PLACES);
+        let (mut line, mut turns) = (VecDeque::new(), 0);
+        let (mut open, mut asked) = (VecDeque::new(), 0);
+        for (n, (at, _)) in cursors.iter().enumerate() {
+            archive.wait(*at, id(n as u64));
+        }
+        while archive.waiting() > 0 || !line.is_empty() {
+            if line.is_empty() {
+                archive.clear_idle(turns);
+            }
+            for _ in 0..per_turn {
+                let Some(one) = line.pop_front() else { break };
+                turns += 1;
+                let Id { slot, .. } = one;
+                let (at, until) = &mut cursors[slot as usize];
+                let from = *at;
+                while let Held::Part(part) = archive.find(*at) {
+                    *at = part.after(*at).last().unwrap().position;
+                }
+                assert!(*at > from, "{at}: its part is gone");
+                if *at < *until {
+                    archive.wait(*at, one);
+                }
+            }
+            let new: Vec<u64> = std::iter::from_fn(|| archive.next_question(turns)).collect();
+            assert!(archive.waiting() == 0 || archive.open() > 0 || !line.is_empty(), "all stand still");
+            asked += new.len();
+            open.extend(new);
+            // The latest question first, and one a turn.
+            let Some(after) = open.pop_back() else { continue };
+            let first = after / part_events * part_events + 1;
+            let served = archive.take(after, Some(chunk(first, first + part_events - 1)));
+            line.extend(&served);
+            if !served.is_empty() {
+                archive.keep(after, turns + line.len() as u64);
+            }
+            if asked % 64 == 0 {
+                archive.check_invariants();
+            }
+        }
+        archive.clear_idle(turns);
+        assert_eq!((archive.held(), archive.owed.len()), (0, 0), "nothing is left behind");
+        asked
+    }
+
+    #[test]
+    fn ten_thousand_at_different_stretches_all_come_through() {
+        let mut cursors: Vec<(u64, u64)> = (0..10_000).map(|n| (n * 1_000, n * 1_000 + 300)).collect();
+        assert_eq!(read_on(&mut cursors, 100, 64), 30_000, "each asks for what it reads, once");
+        // Everybody through the same, from different places: little more than the log once.
+        let mut cursors: Vec<(u64, u64)> = (0..10_000).map(|n| (n * 3, 30_000)).collect();
+        let asked = read_on(&mut cursors, 300, 64);
+        assert!(asked < 2_000, "{asked} questions for 100 parts");
+        // Large events: parts do not reach as far as is expected.
+        let mut cursors: Vec<(u64, u64)> = (0..500).map(|n| (n * 7, n * 7 + 50)).collect();
+        read_on(&mut cursors, 4, 1);
+    }
+
+    #[test]
+    fn one_whose_part_fell_short_comes_next_whoever_else_comes() {
+        let mut archive = Archive::new(1);
+        archive.wait(250, id(0));
+        for n in 1..10_000 {
+            // Somebody else always wants the event before, and somebody far away waits too.
+            archive.wait(249, id(n));
+            archive.wait(1_000_000 + n, id(n + 100_000));
+            let asked = questions(&mut archive, n);
+            for after in asked {
+                let served = archive.take(after, Some(chunk(after + 1, after + 1)));
+                archive.keep(after, n);
+                if served.contains(&id(0)) {
+                    return assert!(n < 10, "after {n} parts");
+                }
+            }
+        }
+        panic!("it waits for ever");
+    }
+
+    #[test]
+    fn one_who_leaves_leaves_nothing_and_what_comes_for_nobody_is_dropped() {
+        let mut archive = Archive::new(PLACES);
+        archive.wait(10, id(1));
+        assert_eq!(questions(&mut archive, 0), [10]);
+        archive.leave(10, id(1));
+        assert_eq!((archive.waiting(), archive.open()), (0, 1));
+        let part = chunk(11, 20);
+        assert_eq!(archive.take(10, Some(part.clone())), []);
+        assert_eq!((archive.held(), archive.open(), Arc::strong_count(&part)), (0, 0, 1));
+        // One that was not asked for, and one that comes twice.
+        archive.wait(12, id(2));
+        assert_eq!(archive.take(10, Some(part.clone())), []);
+        assert_eq!((archive.held(), archive.waiting(), Arc::strong_count(&part)), (0, 1, 1));
+        // One who leaves before it is its turn to ask.
+        archive.leave(12, id(2));
+        assert_eq!(questions(&mut archive, 0), NONE);
+    }
+
+    #[test]
+    fn a_question_is_open_until_it_is_answered_sent_or_not() {
+        let mut archive = Archive::new(2);
+        archive.wait(10, id(1));
+        archive.wait(1_000, id(2));
+        archive.wait(2_000, id(3));
+        assert_eq!(questions(&mut archive, 0), [10, 1_000], "there are two places");
+        archive.wait(10, id(4));
+        for turn in 0..10 {
+            assert_eq!(questions(&mut archive, turn), NONE);
+        }
+        assert_eq!(archive.take(10, Some(chunk(11, 12))), [id(1), id(4)]);
+        archive.keep(10, 12);
+        assert_eq!(questions(&mut archive, 11), NONE, "the part is in use");
+        assert_eq!(questions(&mut archive, 12), [2_000]);
+        assert_eq!(archive.held(), 0);
+    }
+
+    #[test]
+    fn what_is_not_to_be_had_is_so_for_those_who_asked_for_it_and_not_for_ever() {
+        let broken = Chunk { envelopes: [&chunk(11, 11).envelopes[..], &chunk(13, 13).envelopes].concat() };
+        for answer in [None, Some(chunk(12, 20)), Some(chunk(2, 1)), Some(Arc::new(broken))] {
+            let mut archive = Archive::new(PLACES);
+            archive.wait(10, id(1));
+            archive.wait(10, id(2));
+            archive.wait(11, id(3));
+            assert_eq!(questions(&mut archive, 0), [10]);
+            assert_eq!(archive.take(10, answer), [id(1), id(2)]);
+            archive.keep(10, 2);
+            assert!(matches!(archive.find(10), Held::Lost));
+            assert!(matches!(archive.find(11), Held::Nothing));
+            assert_eq!(questions(&mut archive, 1), [11]);
+            assert!(matches!(archive.find(10), Held::Lost));
+            assert_eq!(questions(&mut archive, 2), NONE);
+            assert!(matches!(archive.find(10), Held::Nothing), "another may be luckier");
+            assert_eq!(archive.take_before(12), []);
+            assert_eq!(archive.take_before(13), [id(3)], "it wants the event 12");
+        }
+    }
+}

@@ -306,20 +306,51 @@ mod tests {
         fn drop(&mut self, _: u32, _: bool) {}
     }
 
-    fn core(shared: &Arc<Shared>) -> Core {
+    fn core(shared: &Arc<Shared>, items: usize, recent: Vec<Arc<Envelope>>) -> Core {
         let config = Arc::new(Config::sample());
-        let window = Bounds { items: 100, bytes: 1 << 20 };
-        let place = Place { shard: 0, shards: 1, last_position: 0, window, recent: Vec::new() };
+        let window = Bounds { items, bytes: 1 << 20 };
+        let last_position = recent.last().map_or(0, |envelope| envelope.position);
+        let place = Place { shard: 0, shards: 1, last_position, window, recent };
         Core::new(place, config, shared.clone(), Arc::new(Admission::new(9, 9, 9)), Arc::default())
     }
 
-    fn post(core: &mut Core, position: u64) {
+    fn event(position: u64) -> Arc<Envelope> {
         let posted = r#"{"type":"product:deleted","data":{"productId":"p"}}"#;
         let rules = Rules { validate: true, max_event_bytes: 1000 };
-        let draft = core.config.policy.draft_posted(posted, &rules).unwrap();
+        let draft = Config::sample().policy.draft_posted(posted, &rules).unwrap();
         let frame = encode_event("product:deleted", "products", &draft.data, 1, &event_id(position));
-        let envelope = Envelope { position, event: draft.event, audience: draft.audience, frame };
-        core.handle_event(Arc::new(envelope), NOW);
+        Arc::new(Envelope { position, event: draft.event, audience: draft.audience, frame })
+    }
+
+    fn post(core: &mut Core, position: u64) {
+        core.handle_event(event(position), NOW);
+    }
+
+    /// A client that has said who it is.
+    fn client(core: &mut Core) -> Id {
+        let id = core.welcome([127, 0, 0, 1].into(), NOW);
+        let mut head = b"GET /api/ws HTTP/1.1\r\nHost: n\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            .to_vec();
+        core.handle_bytes(id, &mut head, NOW);
+        let auth =
+            r#"{"type":"auth","data":{"userId":"u","role":"guest","sessionId":"s","expiresAt":999999999}}"#;
+        say(core, id, &format!("{auth}{}", " ".repeat(126)));
+        id
+    }
+
+    fn since(position: u64) -> String {
+        let epoch = Config::sample().epoch;
+        let data =
+            format!(r#"{{"namespaces":["products"],"since":{{"epoch":"{epoch}","id":"{position}"}}}}"#);
+        format!(r#"{{"type":"subscribe","data":{data}}}{}"#, " ".repeat(126))
+    }
+
+    fn said(core: &mut Core, world: &mut Taken) -> String {
+        while core.flush(world, NOW) {}
+        core.retire(world);
+        core.check_invariants();
+        String::from_utf8_lossy(&std::mem::take(&mut world.0)).into_owned()
     }
 
     fn say(core: &mut Core, id: Id, text: &str) {
@@ -332,10 +363,7 @@ mod tests {
 
     /// The ids of the events that were written, in order.
     fn seen(core: &mut Core, world: &mut Taken) -> Vec<u64> {
-        while core.flush(world, NOW) {}
-        core.retire(world);
-        core.check_invariants();
-        let text = String::from_utf8_lossy(&std::mem::take(&mut world.0)).into_owned();
+        let text = said(core, world);
         let ids = text.split("\"type\":\"product:deleted\"").skip(1);
         ids.map(|t| t.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap())
             .collect()
@@ -344,33 +372,19 @@ mod tests {
     #[test]
     fn one_who_saw_more_on_a_quicker_shard_gets_nothing_twice() {
         let shared = Arc::new(Shared::default());
-        let mut core = core(&shared);
+        let mut core = core(&shared, 100, Vec::new());
         let mut world = Taken::default();
         for position in 1..=3 {
             post(&mut core, position);
         }
         shared.last_position.store(5, Ordering::Relaxed);
-        let id = core.welcome([127, 0, 0, 1].into(), NOW);
-        let mut head = b"GET /api/ws HTTP/1.1\r\nHost: n\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            .to_vec();
-        core.handle_bytes(id, &mut head, NOW);
-        let auth =
-            r#"{"type":"auth","data":{"userId":"u","role":"guest","sessionId":"s","expiresAt":999999999}}"#;
-        say(&mut core, id, &format!("{auth}{}", " ".repeat(126)));
-        let since = |id: u64| {
-            let epoch = Config::sample().epoch;
-            let data = format!(r#"{{"namespaces":["products"],"since":{{"epoch":"{epoch}","id":"{id}"}}}}"#);
-            format!(r#"{{"type":"subscribe","data":{data}}}{}"#, " ".repeat(126))
-        };
+        let id = client(&mut core);
         say(&mut core, id, &since(6));
-        while core.flush(&mut world, NOW) {}
-        let text = String::from_utf8_lossy(&std::mem::take(&mut world.0)).into_owned();
+        let text = said(&mut core, &mut world);
         assert!(text.contains("bad_position"), "beyond what the node has published: {text}");
 
         say(&mut core, id, &since(5));
-        while core.flush(&mut world, NOW) {}
-        let text = String::from_utf8_lossy(&std::mem::take(&mut world.0)).into_owned();
+        let text = said(&mut core, &mut world);
         assert!(text.contains(r#""recovered":true"#) && text.contains(r#""lastEventId":"5""#), "{text}");
         assert!(text.contains(r#""replayed":0"#), "{text}");
         for position in 4..=7 {
@@ -381,5 +395,75 @@ mod tests {
         assert_eq!(seen(&mut core, &mut world), [8], "and it is live");
         let counters: &Counters = &core.counters;
         assert_eq!(counters.deliveries.read(), 3);
+    }
+
+    #[test]
+    fn the_window_is_filled_with_what_was_before_the_start() {
+        let shared = Arc::new(Shared::default());
+        let recent: Vec<_> = (11..=20).map(event).collect();
+        let mut core = core(&shared, 4, recent);
+        let mut world = Taken::default();
+        let id = client(&mut core);
+        say(&mut core, id, &since(15));
+        assert!(said(&mut core, &mut world).contains("window_exceeded"), "it keeps four");
+        say(&mut core, id, &since(16));
+        assert_eq!(seen(&mut core, &mut world), [17, 18, 19, 20]);
+        post(&mut core, 21);
+        assert_eq!(seen(&mut core, &mut world), [21]);
+        assert!(core.asks().is_empty());
+    }
+
+    #[test]
+    fn one_who_missed_more_than_the_window_holds_reads_the_log_up_to_it_and_goes_live() {
+        let shared = Arc::new(Shared::default());
+        shared.archive_first.store(3, Ordering::Relaxed);
+        let log: Vec<_> = (1..=99).map(event).collect();
+        let part =
+            |first: usize, last: usize| Some(Arc::new(Chunk { envelopes: log[first - 1..last].to_vec() }));
+        // Parts that end before the window, where it begins, in it, and beyond what has come here.
+        for ends in [&[6, 15, 16][..], &[16], &[18], &[15, 25]] {
+            let mut core = core(&shared, 4, log[..20].to_vec());
+            let mut world = Taken::default();
+            let id = client(&mut core);
+            say(&mut core, id, &since(1));
+            assert!(said(&mut core, &mut world).contains("window_exceeded"), "the log begins behind that");
+            say(&mut core, id, &since(2));
+            let answer = said(&mut core, &mut world);
+            assert!(answer.contains(r#""recovered":true"#) && !answer.contains("caught_up"), "{answer}");
+            let (mut got, mut after) = (Vec::new(), 2);
+            for end in ends {
+                assert!(core.waits_for_log(id));
+                assert_eq!(core.asks().pop_front(), Some(Ask { shard: 0, after }));
+                assert_eq!(core.asks().pop_front(), None);
+                core.handle_part(after, part(3, *end as usize));
+                got.extend(seen(&mut core, &mut world));
+                after = *end;
+            }
+            assert_eq!(got, (3..=20).collect::<Vec<_>>(), "{ends:?}");
+            post(&mut core, 21);
+            assert_eq!(seen(&mut core, &mut world), [21], "live, and nothing twice: {ends:?}");
+            assert_eq!(core.counters.asks.read(), ends.len() as u64);
+        }
+    }
+
+    #[test]
+    fn one_for_whom_nothing_is_left_is_told_to_come_back() {
+        let shared = Arc::new(Shared::default());
+        shared.archive_first.store(1, Ordering::Relaxed);
+        // The part cannot be read; the log has been shortened meanwhile, for two at once.
+        for kept_from in [1, 10] {
+            let mut core = core(&shared, 4, (1..=20).map(event).collect());
+            let mut world = Taken::default();
+            let (first, second) = (client(&mut core), client(&mut core));
+            said(&mut core, &mut world);
+            say(&mut core, first, &since(2));
+            say(&mut core, second, &since(3));
+            said(&mut core, &mut world);
+            shared.archive_first.store(kept_from, Ordering::Relaxed);
+            core.handle_part(2, None);
+            let closed = said(&mut core, &mut world).matches("slow_consumer\"").count();
+            let (lost, waits) = if kept_from == 1 { (1, true) } else { (2, false) };
+            assert_eq!((closed, core.waits_for_log(second)), (lost, waits));
+        }
     }
 }

@@ -10,6 +10,7 @@
 //! only after a write fell short, so there is no `epoll_ctl` per message. A socket that was not
 //! read to its end within the turn's budget is kept in a list: no edge will announce the rest.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -332,29 +333,28 @@ impl Reactor {
         !self.core.reports().is_empty()
     }
 
-    /// Sends what the shard asks of the log; what finds no room goes next turn. `true`: some of it
-    /// was answered at once, as by a log that is not there.
+    /// Sends what the shard asks of the log. `true`: some of it was answered at once, by a log that is
+    /// not there.
     fn send_asks(&mut self) -> bool {
-        let mut answered = false;
-        while let Some(ask) = self.core.asks().pop_front() {
-            let sent = match &self.upstream.archive {
-                Some(reader) => reader.try_send(ask),
-                None => Err(TrySendError::Disconnected(ask)),
-            };
-            match sent {
-                Ok(()) => {}
-                Err(TrySendError::Full(ask)) => {
-                    self.core.asks().push_front(ask);
-                    break;
-                }
-                Err(TrySendError::Disconnected(ask)) => {
-                    self.core.handle_part(ask.after, None);
-                    answered = true;
-                }
-            }
+        let lost = pass_on(self.core.asks(), self.upstream.archive.as_ref());
+        for ask in &lost {
+            self.core.handle_part(ask.after, None);
         }
-        answered
+        !lost.is_empty()
     }
+}
+
+/// Passes questions on; those for which there is no room stay for the next turn. Returns those that
+/// nobody will answer.
+fn pass_on(asks: &mut VecDeque<Ask>, reader: Option<&Sender<Ask>>) -> Vec<Ask> {
+    while let (Some(ask), Some(reader)) = (asks.front(), reader) {
+        match reader.try_send(*ask) {
+            Ok(()) => drop(asks.pop_front()),
+            Err(TrySendError::Full(_)) => return Vec::new(),
+            Err(TrySendError::Disconnected(_)) => break,
+        }
+    }
+    asks.drain(..).collect()
 }
 
 /// Events taken from the mailbox in one turn. Events for single users do not join the sweep,
@@ -423,5 +423,32 @@ impl Wires for Sockets {
             let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         }
         drop(socket); // Closing the descriptor also ends its registration.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_finds_no_room_goes_next_turn_and_none_is_left_without_an_answer() {
+        let ask = |after| Ask { shard: 3, after };
+        let mut asks = VecDeque::from([ask(1), ask(2), ask(3)]);
+        let (line, reader) = crossbeam_channel::bounded(2);
+        assert_eq!(pass_on(&mut asks, Some(&line)), []);
+        assert_eq!(asks, [ask(3)]);
+        assert_eq!(pass_on(&mut asks, Some(&line)), [], "still no room");
+        assert_eq!(asks, [ask(3)]);
+        assert_eq!(reader.try_iter().collect::<Vec<_>>(), [ask(1), ask(2)]);
+        assert_eq!(pass_on(&mut asks, Some(&line)), []);
+        assert_eq!(reader.try_iter().collect::<Vec<_>>(), [ask(3)]);
+        assert!(asks.is_empty());
+
+        drop(reader);
+        for reader in [Some(&line), None] {
+            asks.extend([ask(4), ask(5)]);
+            assert_eq!(pass_on(&mut asks, reader), [ask(4), ask(5)], "nobody is there");
+            assert!(asks.is_empty());
+        }
     }
 }

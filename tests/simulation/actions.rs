@@ -13,7 +13,7 @@ use crate::world::{ADDRESSES, MESSAGES_PER_MINUTE, SECRET, World};
 
 impl World {
     pub fn act(&mut self) {
-        match self.rng.weighted(&[25, 40, 70, 3, 3, 4, 2, 10, 1, 2, 2, 12, 1, 2]) {
+        match self.rng.weighted(&[25, 40, 70, 3, 3, 4, 2, 10, 1, 2, 2, 12, 2, 2]) {
             0 => self.connect_some(),
             1 => self.someone_speaks(),
             2 => self.post_some(),

@@ -212,7 +212,11 @@ impl World {
             return;
         }
         let kept = (self.log.last() + 1).saturating_sub(self.log.archive_first);
-        self.log.archive_first += self.rng.within(0, kept / 3);
+        let asked = self.reader.asked.first().map_or(0, |asked| asked.ask.after + 2);
+        self.log.archive_first = match self.rng.below(2) {
+            0 => self.log.archive_first.max(asked), // Under the eyes of one who waits.
+            _ => self.log.archive_first + self.rng.within(0, kept / 4),
+        };
         self.shared.archive_first.store(self.log.archive_first, Ordering::Relaxed);
     }
 }
