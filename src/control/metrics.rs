@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::conn::reason::Ending;
 use crate::control::questions::Settled;
+use crate::journal::counters::JournalCounters;
 use crate::publish::sequencer::Sequencer;
 use crate::shard::admission::Admission;
 use crate::shard::counters::{Counter, Counters};
@@ -16,6 +17,8 @@ pub struct Sources {
     pub admission: Arc<Admission>,
     /// The shards' counters.
     pub shards: Vec<Arc<Counters>>,
+    /// The journal's, where it is on disk.
+    pub journal: Option<Arc<JournalCounters>>,
 }
 
 /// A text under way.
@@ -60,6 +63,9 @@ pub fn page(settled: &Settled, sequencer: &Sequencer, sources: &Sources, now_mon
     connections(&mut page, settled, sequencer, sources);
     events(&mut page, sequencer, sources);
     shards(&mut page, sequencer, sources);
+    if let Some(counters) = &sources.journal {
+        journal(&mut page, counters, sequencer, sources);
+    }
     let shared = sequencer.shared();
     page.gauge(
         "ready",
@@ -128,6 +134,11 @@ fn events(page: &mut Page, sequencer: &Sequencer, sources: &Sources) {
     page.gauge("history_events", "Events that the history holds.", last + 1 - first);
     let (keys, evicted) = sequencer.idempotency();
     page.gauge("idempotency_keys", "Idempotency keys remembered.", keys);
+    page.counter(
+        "events_own_dropped_total",
+        "The node's own events given up: too many waited.",
+        counters.own_dropped.read(),
+    );
     page.counter("idempotency_evicted_total", "Keys forgotten before their time.", evicted);
 }
 
@@ -143,4 +154,34 @@ fn shards(page: &mut Page, sequencer: &Sequencer, sources: &Sources) {
     page.by_label(("mailbox_bytes", "gauge", "Bytes of those events."), "shard", bytes);
     let turns = sources.shards.iter().enumerate().map(|(shard, c)| (shard, c.turns.read()));
     page.by_label(("turns_total", "counter", "Turns of a shard's loop."), "shard", turns);
+}
+
+/// The log on disk.
+fn journal(page: &mut Page, counters: &JournalCounters, sequencer: &Sequencer, sources: &Sources) {
+    let (first, _) = sequencer.held();
+    page.gauge("journal_first_event", "Number of the oldest event from which on all are held.", first);
+    page.gauge("journal_bytes", "Bytes of the log on disk.", counters.bytes.read());
+    page.gauge("journal_segments", "Files of the log.", counters.segments.read());
+    page.gauge("journal_waiting_events", "Events that wait to be written.", sequencer.uncommitted());
+    page.counter("journal_events_total", "Events written to the log.", counters.appended.read());
+    page.counter("journal_bytes_total", "Bytes written to the log.", counters.appended_bytes.read());
+    page.counter("journal_writes_total", "Writes to the log.", counters.writes.read());
+    page.counter("journal_syncs_total", "Times that it was forced to the disk.", counters.syncs.read());
+    page.counter("journal_sync_ms_total", "Milliseconds that this took.", counters.sync_ms.read());
+    page.counter("journal_write_errors_total", "Writes that failed.", counters.write_errors.read());
+    page.counter("journal_sync_errors_total", "Syncs that failed.", counters.sync_errors.read());
+    page.counter(
+        "journal_refused_total",
+        "Events refused: they could not be made safe.",
+        counters.refused.read(),
+    );
+    page.counter("journal_asks_total", "Questions of shards for older history.", sum(sources, |c| &c.asks));
+    page.counter("journal_reads_total", "Blocks read from the disk.", counters.reads.read());
+    page.counter("journal_read_bytes_total", "Their bytes.", counters.read_bytes.read());
+    page.counter(
+        "journal_cache_hits_total",
+        "Questions answered without reading.",
+        counters.cache_hits.read(),
+    );
+    page.counter("journal_read_errors_total", "Blocks that could not be read.", counters.read_errors.read());
 }

@@ -26,7 +26,7 @@ fn reactor() -> (Reactor, Peer, Id) {
         idempotency: Idempotency::new(1_000),
     };
     let sequencer = Sequencer::new(Arc::new(Config::sample()), Arc::default(), beginning, vec![], 1_000);
-    let sources = Sources { admission: Arc::new(Admission::new(1, 1, 1)), shards: vec![] };
+    let sources = Sources { admission: Arc::new(Admission::new(1, 1, 1)), shards: vec![], journal: None };
     let listeners = Listeners { unix, tcp: None };
     let (_, inbox) = crossbeam_channel::bounded(1);
     let clock = Clock::start();

@@ -4,6 +4,7 @@
 
 pub mod assemble;
 pub mod descriptors;
+pub mod journal;
 pub mod listen;
 pub mod logging;
 pub mod settings;

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! main ── waits for signals
-//!   ├─ control   owns the sequencer; ends last
-//!   └─ shard 0…n each with its own listener; end when their clients are gone
+//!   ├─ shard 0…n each with its own listener; end when their clients are gone
+//!   ├─ control   owns the sequencer; ends behind them
+//!   └─ journal   writes the log on disk, and one that reads it; ends last
 //! ```
 
 use std::io::{self, Write};
@@ -21,20 +22,20 @@ use ring::rand::{SecureRandom, SystemRandom};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::base::window::{Bounds, Window};
+use crate::base::window::Bounds;
 use crate::conn::config::Config;
 use crate::control;
 use crate::control::http::Secret;
 use crate::control::metrics::Sources;
-use crate::journal::memory::Memory;
+use crate::node::journal::Legacy;
 use crate::node::settings::{Settings, default_control_socket};
 use crate::node::{assemble, descriptors, listen, logging};
-use crate::publish::idempotency::Idempotency;
-use crate::publish::sequencer::{Beginning, Sequencer};
+use crate::publish::sequencer::Sequencer;
 use crate::shard::admission::Admission;
 use crate::shard::clock::Clock;
 use crate::shard::core::{Core, Place};
 use crate::shard::counters::{Counters, Shared};
+use crate::shard::envelope::Envelope;
 use crate::shard::mail::{Order, Report};
 use crate::shard::mailbox::{self, Mailbox, Mailroom, OrderLine, WakeGate, mailbox};
 use crate::shard::reactor::{self, Upstream};
@@ -46,6 +47,9 @@ const INBOX_MAX: usize = 65_536;
 const STOP_RESERVE: Duration = Duration::from_millis(250);
 /// How long the control thread may take to end.
 const CONTROL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the journal may take to bring what it has to the disk.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Why a node does not start: the operator's settings, or the machine.
 #[derive(Debug)]
@@ -72,6 +76,7 @@ pub struct Node {
     shared: Arc<Shared>,
     shards: Vec<OrderLine>,
     inbox: Upstream,
+    has_journal: bool,
     ended: Receiver<Thread>,
     drain_timeout: Duration,
 }
@@ -81,6 +86,8 @@ pub struct Node {
 enum Thread {
     Shard,
     Control,
+    Journal,
+    Reader,
 }
 
 /// How a wait for the end was cut short.
@@ -98,6 +105,9 @@ struct Parts {
     shared: Arc<Shared>,
     admission: Arc<Admission>,
     window: Bounds,
+    /// Where the log stands, and its latest events.
+    last_position: u64,
+    recent: Vec<Arc<Envelope>>,
     clock: Clock,
     upstream: Upstream,
     ended: Sender<Thread>,
@@ -110,7 +120,13 @@ impl Node {
     /// See [`StartError`].
     pub fn start(settings: &Settings) -> Result<Node, StartError> {
         let epoch = random_epoch().map_err(|()| machine("no randomness from the system"))?;
-        let config = Arc::new(assemble::config(settings, &epoch).map_err(StartError::Setting)?);
+        let clock = Clock::start();
+        let window = Bounds { items: settings.history_events, bytes: settings.history_bytes };
+        let mut config = assemble::config(settings, &epoch).map_err(StartError::Setting)?;
+        let legacy = Legacy::open(settings, &config.policy, window, epoch, clock.now())
+            .map_err(|e| machine(e.to_string()))?;
+        config.epoch = legacy.epoch.as_str().into();
+        let config = Arc::new(config);
         let mut admission = Admission::new(
             settings.max_connections,
             settings.max_connections_per_ip,
@@ -141,17 +157,22 @@ impl Node {
         let control_address = tcp.as_ref().and_then(|(tcp, _)| tcp.local_addr().ok());
 
         let (inbox_in, inbox_out) = bounded(INBOX_MAX);
-        let (ended_in, ended_out) = bounded(settings.shards + 1);
+        let (ended_in, ended_out) = bounded(settings.shards + 3);
         let control_poll = Poll::new().map_err(|e| machine(e.to_string()))?;
         let gate = wake_gate(&control_poll, control::reactor::WAKER)?;
-        let upstream = Upstream { inbox: inbox_in, gate: gate.clone(), archive: None };
+        let shared = Arc::new(Shared::default());
+        let (last_position, recent) = (legacy.last, legacy.recent.clone());
+        let ends = legacy.pass_on(settings, &config, &shared, &gate, clock.now());
+        let upstream = Upstream { inbox: inbox_in, gate: gate.clone(), archive: ends.asks };
         let parts = Parts {
             config: config.clone(),
-            shared: Arc::new(Shared::default()),
+            shared,
             admission: admission.clone(),
-            window: Bounds { items: settings.history_events, bytes: settings.history_bytes },
-            clock: Clock::start(),
-            upstream: upstream.clone(),
+            window,
+            last_position,
+            recent,
+            clock,
+            upstream,
             ended: ended_in,
         };
         let mut mailboxes = Vec::new();
@@ -161,15 +182,17 @@ impl Node {
             mailboxes.push(start_shard(shard, settings.shards, listener, counted.clone(), &parts)?);
             counters.push(counted);
         }
-        let shards = mailboxes.iter().map(Mailbox::order_line).collect();
+        let shards: Vec<OrderLine> = mailboxes.iter().map(Mailbox::order_line).collect();
+        let has_journal = ends.threads.is_some();
+        if let Some(threads) = ends.threads {
+            let (writer, reader) = threads.bodies(shards.clone(), parts.clock);
+            spawn("journal", Thread::Journal, parts.ended.clone(), writer)?;
+            spawn("journal-reader", Thread::Reader, parts.ended.clone(), reader)?;
+        }
         let sequencer = Sequencer::new(
             config,
             parts.shared.clone(),
-            Beginning {
-                journal: Box::new(Memory::new(0)),
-                recent: Window::new(parts.window, 0),
-                idempotency: Idempotency::new(settings.idempotency_window_ms),
-            },
+            ends.beginning,
             mailboxes,
             settings.presence_grace_ms,
         );
@@ -177,8 +200,8 @@ impl Node {
             control_poll,
             control::reactor::Listeners { unix, tcp },
             sequencer,
-            None,
-            Sources { admission, shards: counters },
+            ends.past,
+            Sources { admission, shards: counters, journal: ends.counters },
             inbox_out,
             gate,
             parts.clock,
@@ -193,7 +216,8 @@ impl Node {
             control_address,
             shared: parts.shared,
             shards,
-            inbox: upstream,
+            inbox: Upstream { archive: None, ..parts.upstream },
+            has_journal,
             ended: ended_out,
             drain_timeout: Duration::from_millis(settings.drain_timeout_ms),
         })
@@ -242,8 +266,13 @@ impl Node {
         // Without room in the inbox the thread is stuck, and ends with the process.
         let told = self.inbox.inbox.send_timeout(Report::Stop, CONTROL_PATIENCE).is_ok();
         self.inbox.gate.open();
-        let deadline = Instant::now() + CONTROL_PATIENCE;
-        while told && self.ended.recv_deadline(deadline).is_ok_and(|thread| thread != Thread::Control) {}
+        // The journal ends behind the control thread, which has the last word to it.
+        let (last, patience) = match self.has_journal {
+            true => (Thread::Journal, CONTROL_PATIENCE + JOURNAL_PATIENCE),
+            false => (Thread::Control, CONTROL_PATIENCE),
+        };
+        let deadline = Instant::now() + patience;
+        while told && self.ended.recv_deadline(deadline).is_ok_and(|thread| thread != last) {}
         let _ = std::fs::remove_file(&self.control_socket); // Gone already is as good.
         if forced { Stopped::Forced } else { Stopped::Orderly }
     }
@@ -301,7 +330,13 @@ fn start_shard(
     let poll = Poll::new().map_err(|e| machine(e.to_string()))?;
     let gate = wake_gate(&poll, reactor::WAKER)?;
     let (mailbox, mailroom): (Mailbox, Mailroom) = mailbox(mailbox::EVENTS_MAX, gate);
-    let place = Place { shard, shards, last_position: 0, window: parts.window, recent: Vec::new() };
+    let place = Place {
+        shard,
+        shards,
+        last_position: parts.last_position,
+        window: parts.window,
+        recent: parts.recent.clone(),
+    };
     let core = Core::new(
         place,
         parts.config.clone(),

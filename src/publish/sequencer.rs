@@ -72,8 +72,6 @@ pub struct PublishCounters {
     pub duplicates: Counter,
     /// Events refused for want of room.
     pub refused: Counter,
-    /// Events refused because the journal could not make them safe.
-    pub unsafe_refused: Counter,
     /// The node's own events that were given up: too many waited for the journal.
     pub own_dropped: Counter,
 }
@@ -192,11 +190,9 @@ impl Sequencer {
     /// [`Refused`] when there is no room for all of them, or the journal fails; nothing
     /// happened then.
     pub fn publish(&mut self, drafts: Vec<Draft>, now: Now) -> Result<Posted, Refused> {
-        let count = drafts.len();
         let positions = self.submit(drafts, now)?;
         let newest = positions.iter().copied().max().unwrap_or(0);
         if self.settle(now) {
-            self.counters.unsafe_refused.add(count as u64);
             return Err(UNSAFE);
         }
         let ticket = (newest > self.recent.last()).then(|| self.line.wait_for_post());
