@@ -66,7 +66,7 @@ fn memory_stays_flat_while_some_do_not_read() {
     while slow() < PAUSED as f64 || rounds < 2 * 2000 / BATCH {
         round(&mut readers);
         rounds += 1;
-        assert!(begin.elapsed() < Duration::from_secs(120), "nobody is ended for not reading");
+        assert!(begin.elapsed() < Duration::from_secs(600), "nobody is ended for not reading");
     }
     let before = rss(node.pid());
     // Those who were ended come back, and stop reading again, over and over.
