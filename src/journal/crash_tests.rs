@@ -1,1 +1,408 @@
+//! Crash images: the disk of every moment of a random run, opened again.
+//!
+//! Two models. When the *process* ends, what was given to the system is there, and the last write may
+//! be there in part. When the *machine* ends, what was not synced may be there or not: in the order of
+//! the writes up to some byte, or any sectors of it; a file may have its length and zeros for bytes.
+//!
+//! What is demanded, and therefore guaranteed:
+//!
+//! | | process ends | machine ends |
+//! |---|---|---|
+//! | `always` | every event that was told is there; same epoch | every event that was told is there; same epoch, unless sectors came out of order (then maybe a new one) |
+//! | `interval`, `never` | the same | every event that was told before the last sync is there; same epoch only if all that was told is there |
+//!
+//! In all cases the log opens, no position holds anything but what was appended there (and what was
+//! told, where something was), positions go on behind the last, and the next opening finds nothing wrong.
 
+use std::collections::BTreeMap;
+
+use crate::base::window::Bounds;
+use crate::journal::history::{HistoryFilter, HistoryQuery};
+use crate::journal::kit_tests::*;
+use crate::journal::options::{Options, SyncPolicy};
+use crate::journal::ram_tests::*;
+use crate::journal::segment::first_of;
+use crate::wire::envelope::payload_of;
+
+/// What an image is opened with: restoring many events takes a test's time.
+const SMALL: Bounds = Bounds { items: 3, bytes: 1 << 20 };
+
+/// The payloads behind `since`, by position.
+fn read_range(rig: &mut Rig, since: u64) -> BTreeMap<u64, Vec<u8>> {
+    let filter = HistoryFilter::default();
+    let query =
+        HistoryQuery { ticket: 1, since, until: u64::MAX, filter, limit: usize::MAX, bytes_max: 1 << 30 };
+    let page = rig.reader.page(&query, policy());
+    assert!(!page.more);
+    let lines = page.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let position = |line: &[u8]| {
+        let id = std::str::from_utf8(line).unwrap().rsplit("\"id\":\"").next().unwrap().to_owned();
+        id.split('"').next().unwrap().parse().unwrap()
+    };
+    lines.map(|line| (position(line), line.to_vec())).collect()
+}
+
+/// A run of a log, as it went.
+struct Run {
+    options: Options,
+    ops: Vec<Op>,
+    /// Payloads that were appended at each position, and how many ops had been done when they were.
+    appended: BTreeMap<u64, Vec<(usize, Vec<u8>)>>,
+}
+
+/// A disk at some moment, and what is known of it.
+struct Image {
+    disk: Ram,
+    /// The last position that was told.
+    told: u64,
+    /// The last one that was told before the last sync of a segment.
+    synced: u64,
+    /// How many ops were done.
+    ops: usize,
+}
+
+fn run(seed: u64, sync: SyncPolicy, with_faults: bool) -> Run {
+    let mut random = Random(seed);
+    let retains = random.below(2) == 0;
+    let options = Options {
+        segment_bytes: 1_500,
+        max_bytes: if retains { 4_000 } else { 1 << 30 },
+        max_age_ms: if random.below(3) == 0 { 60_000 } else { 0 },
+        ..options(sync)
+    };
+    let disk = Ram::default();
+    let mut rig = Rig::open(&disk, &options, BOOT, &epoch(0));
+    let mut appended: BTreeMap<u64, Vec<(usize, Vec<u8>)>> = BTreeMap::new();
+    for _ in 0..40 {
+        match random.below(16) {
+            0..=6 => {
+                let done = disk.state().ops.len();
+                let (from, filler) = (rig.last, random.below(6) * 40 + random.below(7));
+                rig.post(random.below(4) + 1, filler);
+                for position in from + 1..=rig.last {
+                    let payload =
+                        payload_of(&entry(position, filler, None, rig.now.get().wall).envelope.frame)
+                            .to_vec();
+                    appended.entry(position).or_default().push((done, payload));
+                }
+            }
+            7..=9 => rig.write(),
+            10 | 11 => drop(rig.hear()),
+            12 | 13 => {
+                rig.later(random.below(15_000) as u64 + 1);
+                rig.tick();
+            }
+            14 if with_faults => {
+                let mut faults = Faults::default();
+                match random.below(6) {
+                    0 => faults.space = Some(random.below(900) as u64),
+                    1 => faults.sync = Some(EIO),
+                    2 => (faults.space, faults.truncate) = (Some(random.below(900) as u64), Some(EIO)),
+                    3 => (faults.sync, faults.truncate) = (Some(EIO), Some(EIO)),
+                    4 => (faults.create, faults.remove) = (Some(ENOSPC), Some(EIO)),
+                    _ => faults.sync_names = Some(EIO),
+                }
+                disk.state().faults = faults;
+            }
+            14 => {}
+            _ => {
+                disk.state().faults = Faults::default();
+                if random.below(2) == 0 {
+                    continue;
+                }
+                // Another process takes over, whatever the old one has left.
+                rig.write();
+                rig.hear();
+                let told = rig.safe;
+                let unclean = random.below(2) == 0;
+                if unclean {
+                    drop(rig);
+                } else {
+                    rig.close();
+                }
+                rig = Rig::open(&disk, &options, BOOT, &epoch(99));
+                assert_eq!(rig.epoch, epoch(0));
+                assert!(rig.last >= told);
+            }
+        }
+    }
+    disk.state().faults = Faults::default();
+    rig.write();
+    rig.hear();
+    rig.close();
+    let ops = disk.state().ops.clone();
+    Run { options, ops, appended }
+}
+
+impl Run {
+    /// What is known when so many ops are done.
+    fn image(&self, ops: usize, disk: Ram) -> Image {
+        let (mut told, mut synced, mut segments) = (0, 0, Vec::new());
+        for op in &self.ops[..ops] {
+            match op {
+                Op::Told { position } => told = *position,
+                Op::Create { name, file } if first_of(name).is_some() => segments.push(*file),
+                Op::Sync { file } if segments.contains(file) => synced = told,
+                _ => {}
+            }
+        }
+        Image { disk, told, synced, ops }
+    }
+
+    /// The disk as the next process finds it: so many ops done, and so many bytes of the next write.
+    fn after_process(&self, ops: usize, bytes: usize) -> Image {
+        let (mut names, mut files) = (BTreeMap::new(), Vec::new());
+        for op in &self.ops[..ops] {
+            apply_name(op, &mut names);
+            apply_bytes(op, &mut files);
+        }
+        if let Some(Op::Write { file, offset, bytes: new }) = self.ops.get(ops) {
+            write_into(&mut files[*file], *offset, &new[..bytes]);
+        }
+        self.image(ops, Ram::with(names, files))
+    }
+
+    /// The disk as the next machine finds it.
+    fn after_machine(&self, ops: usize, in_order: bool, random: &mut Random) -> Image {
+        let done = &self.ops[..ops];
+        let synced_names = done.iter().rposition(|op| *op == Op::SyncNames).map_or(0, |at| at + 1);
+        let (mut names, mut files) = (BTreeMap::new(), Vec::new());
+        for op in &done[..synced_names] {
+            apply_name(op, &mut names);
+        }
+        let mut survives = true;
+        for op in &done[synced_names..] {
+            survives = survives && random.below(3) > 0;
+            if survives {
+                apply_name(op, &mut names);
+            }
+        }
+        for op in done {
+            if let Op::Create { .. } = op {
+                files.push(Vec::new());
+            }
+        }
+        for (file, bytes) in files.iter_mut().enumerate() {
+            let of_file = |op: &&Op| matches!(op, Op::Write { file: f, .. } | Op::Truncate { file: f, .. } if *f == file);
+            let synced = done.iter().rposition(|op| *op == Op::Sync { file }).unwrap_or(0);
+            for op in done[..synced].iter().filter(of_file) {
+                apply_one(op, bytes);
+            }
+            let pending: Vec<&Op> = done[synced..].iter().filter(of_file).collect();
+            if in_order {
+                some_in_order(&pending, bytes, random)
+            } else {
+                some_sectors(&pending, bytes, random)
+            }
+        }
+        self.image(ops, Ram::with(names, files))
+    }
+
+    /// Opens it, and demands what is demanded always. Returns whether the epoch is the same.
+    fn check(&self, image: &Image, boot: &str, everything_told: bool, all_whole: bool) -> bool {
+        let opened = open_with(&image.disk, &self.options, boot, &epoch(1), SMALL).unwrap();
+        let mut rig = Rig::take(&image.disk, opened);
+        let context =
+            format!("{:?}, ops {}, told {}: {:?}", self.options.sync, image.ops, image.told, rig.findings);
+        let promised = if everything_told { image.told } else { image.synced };
+        assert!(rig.last >= promised, "{context}");
+        assert!(rig.shared_first() <= rig.last + 1);
+        let oldest = rig.disk.segments().first().and_then(|name| first_of(name)).unwrap_or(rig.last + 1);
+        let since = oldest.min(rig.last + 1) - 1;
+        let found = read_range(&mut rig, since);
+        for position in oldest..=rig.last {
+            let Some(payload) = found.get(&position) else {
+                let may_miss = position > promised && !all_whole && position < rig.shared_first();
+                assert!(may_miss, "{position} is missing: {context}");
+                continue;
+            };
+            self.check_payload(position, payload, image, &context);
+        }
+        if all_whole {
+            assert!(
+                !rig.findings.iter().any(|f| f.contains("missing") || f.contains("damaged")),
+                "{context}"
+            );
+        }
+        assert_eq!(
+            positions(&rig.tail),
+            (rig.shared_first().max((rig.last + 1).saturating_sub(SMALL.items as u64))..=rig.last)
+                .collect::<Vec<_>>(),
+            "{context}"
+        );
+        let same = rig.epoch == epoch(0);
+        let (last, ours) = (rig.last, rig.epoch.clone());
+        assert_eq!(rig.publish(2, 3), [crate::journal::Progress::Committed(last + 2)], "{context}");
+        let disk = rig.close();
+        let opened = open_with(&disk, &self.options, "yet another boot", &epoch(2), SMALL).unwrap();
+        let rig = Rig::take(&disk, opened);
+        assert_eq!((rig.last, &rig.epoch), (last + 2, &ours), "{context} then {:?}", rig.findings);
+        assert!(!rig.findings.iter().any(|f| f.contains("cut")), "{context} then {:?}", rig.findings);
+        same || image.told == 0
+    }
+
+    fn check_payload(&self, position: u64, payload: &[u8], image: &Image, context: &str) {
+        let variants = &self.appended[&position];
+        let known: Vec<_> = variants.iter().filter(|(at, _)| *at <= image.ops).collect();
+        assert!(known.iter().any(|(_, of)| of == payload), "{position} is something else: {context}");
+        if position <= image.told {
+            assert_eq!(known.last().unwrap().1, payload, "{position} is not what was told: {context}");
+        }
+    }
+
+    /// The lengths at which the next op is cut, if it is a write.
+    fn cuts(&self, ops: usize, at_most: usize) -> Vec<usize> {
+        match self.ops.get(ops) {
+            Some(Op::Write { bytes, .. }) => {
+                let step = bytes.len().div_ceil(at_most).max(1);
+                let mut cuts: Vec<usize> = (0..bytes.len()).step_by(step).collect();
+                cuts.extend([1, 11, 12, 13, 67, 68].iter().filter(|cut| **cut < bytes.len()));
+                cuts.push(bytes.len() - usize::from(!bytes.is_empty()));
+                cuts
+            }
+            _ => vec![0],
+        }
+    }
+}
+
+fn apply_name(op: &Op, names: &mut BTreeMap<String, usize>) {
+    match op {
+        Op::Create { name, file } => drop(names.insert(name.clone(), *file)),
+        Op::Remove { name } => drop(names.remove(name)),
+        Op::Rename { from, to } => {
+            if let Some(file) = names.remove(from) {
+                names.insert(to.clone(), file);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn apply_bytes(op: &Op, files: &mut Vec<Vec<u8>>) {
+    match op {
+        Op::Create { .. } => files.push(Vec::new()),
+        Op::Write { file, .. } | Op::Truncate { file, .. } => apply_one(op, &mut files[*file]),
+        _ => {}
+    }
+}
+
+fn apply_one(op: &Op, file: &mut Vec<u8>) {
+    match op {
+        Op::Write { offset, bytes, .. } => write_into(file, *offset, bytes),
+        Op::Truncate { len, .. } => file.resize(*len as usize, 0),
+        _ => {}
+    }
+}
+
+/// A prefix of the bytes that were written; maybe with the length of more.
+fn some_in_order(pending: &[&Op], file: &mut Vec<u8>, random: &mut Random) {
+    let whole = random.below(pending.len() + 1);
+    for op in &pending[..whole] {
+        apply_one(op, file);
+    }
+    if let Some(Op::Write { offset, bytes, .. }) = pending.get(whole) {
+        let cut = random.below(bytes.len() + 1);
+        write_into(file, *offset, &bytes[..cut]);
+        if random.below(2) == 0 {
+            let len = *offset as usize + cut + random.below(bytes.len() - cut + 1);
+            file.resize(len.max(file.len()), 0);
+        }
+    }
+}
+
+/// Any sectors of what was written.
+fn some_sectors(pending: &[&Op], file: &mut Vec<u8>, random: &mut Random) {
+    for op in pending {
+        let Op::Write { offset, bytes, .. } = op else {
+            if random.below(2) == 0 {
+                apply_one(op, file);
+            }
+            continue;
+        };
+        let mut at = 0;
+        while at < bytes.len() {
+            let into_sector = (*offset as usize + at) % SECTOR_BYTES;
+            let end = (at + SECTOR_BYTES - into_sector).min(bytes.len());
+            match random.below(3) {
+                0 => {}
+                1 => write_into(file, *offset + at as u64, &bytes[at..end]),
+                _ => {
+                    let len = *offset as usize + end;
+                    file.resize(len.max(file.len()), 0);
+                }
+            }
+            at = end;
+        }
+    }
+}
+
+const POLICIES: [SyncPolicy; 3] = [SyncPolicy::Always, SyncPolicy::Interval { ms: 5_000 }, SyncPolicy::Never];
+
+#[test]
+fn every_write_of_a_run_cut_at_every_byte() {
+    let run = run(7, SyncPolicy::Always, false);
+    let from = run.ops.iter().position(|op| matches!(op, Op::Told { .. })).unwrap();
+    for ops in 0..from + 12 {
+        for bytes in run.cuts(ops, usize::MAX) {
+            let image = run.after_process(ops, bytes);
+            assert!(run.check(&image, BOOT, true, true), "a new epoch at {ops}, {bytes}");
+        }
+    }
+}
+
+#[test]
+fn a_process_that_ends_loses_nothing_it_told() {
+    for seed in 0..12 {
+        let with_faults = seed % 3 > 0;
+        let run = run(seed, POLICIES[seed as usize % 3], with_faults);
+        for ops in 0..=run.ops.len() {
+            for bytes in run.cuts(ops, 4) {
+                let image = run.after_process(ops, bytes);
+                assert!(run.check(&image, BOOT, true, true), "a new epoch: seed {seed}, ops {ops}, {bytes}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_ends_loses_nothing_that_was_told_under_always() {
+    let (mut epochs, mut seen) = (0, 0);
+    for seed in 100..112 {
+        let run = run(seed, SyncPolicy::Always, seed % 2 == 0);
+        let mut random = Random(seed);
+        for ops in 0..=run.ops.len() {
+            let image = run.after_machine(ops, true, &mut random);
+            assert!(run.check(&image, "boot 2", true, true), "a new epoch: seed {seed}, ops {ops}");
+            let image = run.after_machine(ops, false, &mut random);
+            epochs += usize::from(!run.check(&image, "boot 2", true, false));
+            seen += 1;
+        }
+    }
+    assert!(epochs > 0 && epochs < seen, "sectors out of order do make a new epoch: {epochs} of {seen}");
+}
+
+#[test]
+fn a_machine_that_ends_begins_a_new_epoch_where_told_events_may_be_lost() {
+    let (mut lost, mut kept) = (0, 0);
+    for seed in 200..212 {
+        let run = run(seed, POLICIES[1 + seed as usize % 2], seed % 3 == 0);
+        let mut random = Random(seed);
+        for ops in 0..=run.ops.len() {
+            let in_order = random.below(2) == 0;
+            let image = run.after_machine(ops, in_order, &mut random);
+            let again = image.disk.copy();
+            let same = run.check(&image, "boot 2", false, false);
+            if image.told == 0 {
+                continue;
+            }
+            let again = Image { disk: again, ..image };
+            if same {
+                run.check(&again, "boot 2", true, false);
+                kept += 1;
+            } else {
+                lost += 1;
+            }
+        }
+    }
+    assert!(lost > 0 && kept > 0, "{lost} {kept}");
+}

@@ -15,7 +15,7 @@ fn what_goes_in_comes_out_after_a_restart_and_goes_on() {
         assert_eq!(positions(&all), (1..=rig.last).collect::<Vec<_>>());
         for envelope in &all {
             let filler = payload_of_filler(envelope);
-            let sent = entry(&rig.policy, envelope.position, filler, None, 1_000_000).envelope;
+            let sent = entry(envelope.position, filler, None, 1_000_000).envelope;
             assert_eq!(essence(envelope), essence(&sent));
         }
         let last = rig.last;

@@ -1,7 +1,7 @@
 //! A log on the disk in memory, driven by hand: a test says when the writer writes.
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::base::time::Now;
 use crate::base::window::Bounds;
@@ -23,6 +23,12 @@ pub fn epoch(n: u64) -> String {
     format!("epoch-{n}")
 }
 
+/// The policy, compiled once.
+pub fn policy() -> &'static Policy {
+    static POLICY: OnceLock<Policy> = OnceLock::new();
+    POLICY.get_or_init(Policy::builtin)
+}
+
 pub const BOOT: &str = "boot";
 pub const WINDOW: Bounds = Bounds { items: 1 << 20, bytes: 1 << 30 };
 
@@ -31,13 +37,13 @@ pub fn options(sync: SyncPolicy) -> Options {
 }
 
 /// An event of which `filler` bytes are nothing but length.
-pub fn entry(policy: &Policy, position: u64, filler: usize, key: Option<&str>, at: u64) -> Entry {
+pub fn entry(position: u64, filler: usize, key: Option<&str>, at: u64) -> Entry {
     let posted = [
         r#"{"type":"product:deleted","data":{"productId":"p"},"roles":["admin"]}"#,
         r#"{"type":"order:deleted","data":{"orderId":"o","customerId":"ann"},"key":"o"}"#,
         r#"{"type":"product:deleted","data":{"productId":"q"}}"#,
     ][position as usize % 3];
-    let rules = Rules { validate: false, max_event_bytes: 1 << 24 };
+    let (policy, rules) = (policy(), Rules { validate: false, max_event_bytes: 1 << 24 });
     let draft = policy.draft_posted(posted, &rules).unwrap();
     let data = format!("{},\"filler\":\"{}\"}}", draft.data.strip_suffix('}').unwrap(), "x".repeat(filler));
     let (event, audience) = (draft.event, draft.audience);
@@ -49,7 +55,6 @@ pub fn entry(policy: &Policy, position: u64, filler: usize, key: Option<&str>, a
 
 /// A log that is open.
 pub struct Rig {
-    pub policy: Policy,
     pub disk: Ram,
     pub epoch: String,
     pub findings: Vec<String>,
@@ -67,20 +72,31 @@ pub struct Rig {
 }
 
 pub fn open_at(disk: &Ram, options: &Options, boot: &str, fresh: &str) -> Result<Opened, OpenError> {
-    open_on(disk.shared(), boot, options, &Policy::builtin(), WINDOW, 0, fresh)
+    open_with(disk, options, boot, fresh, WINDOW)
+}
+
+pub fn open_with(
+    disk: &Ram,
+    options: &Options,
+    boot: &str,
+    fresh: &str,
+    window: Bounds,
+) -> Result<Opened, OpenError> {
+    open_on(disk.shared(), boot, options, policy(), window, 0, fresh)
 }
 
 impl Rig {
     pub fn open(disk: &Ram, options: &Options, boot: &str, fresh: &str) -> Rig {
-        let opened = open_at(disk, options, boot, fresh).unwrap();
+        Rig::take(disk, open_at(disk, options, boot, fresh).unwrap())
+    }
+
+    pub fn take(disk: &Ram, opened: Opened) -> Rig {
         let Opened { epoch, last, tail, first, findings, log, .. } = opened;
         let shared = Arc::new(Shared::default());
         let Parts { journal, writer, reader, .. } = log.start(shared.clone(), WakeGate::new(|| {}));
         let now = Cell::new(Now { mono: 1_000_000, wall: 1_000_000 });
-        let (policy, disk) = (Policy::builtin(), disk.clone());
         Rig {
-            policy,
-            disk,
+            disk: disk.clone(),
             epoch,
             findings,
             tail,
@@ -109,7 +125,7 @@ impl Rig {
             self.last += 1;
             let key = (self.last % 2 == 0).then(|| format!("key-{}", self.last));
             let at = self.now.get().wall;
-            self.journal.append(entry(&self.policy, self.last, filler, key.as_deref(), at));
+            self.journal.append(entry(self.last, filler, key.as_deref(), at));
         }
         self.journal.commit();
     }
@@ -163,7 +179,7 @@ impl Rig {
     /// Every event that the reader gives out, by asking its way through.
     pub fn read_all(&mut self) -> Vec<Arc<Envelope>> {
         let (mut all, mut after) = (Vec::new(), self.shared_first() - 1);
-        while let Some(chunk) = self.reader.part(after, &self.policy) {
+        while let Some(chunk) = self.reader.part(after, policy()) {
             assert!(chunk.covers(after));
             all.extend_from_slice(chunk.after(after));
             after = all.last().unwrap().position;
@@ -184,4 +200,17 @@ pub fn positions(envelopes: &[Arc<Envelope>]) -> Vec<u64> {
 pub fn essence(envelope: &Envelope) -> (u64, Vec<u8>, String) {
     let whom = format!("{:?} {:?}", envelope.event, envelope.audience);
     (envelope.position, payload_of(&envelope.frame).to_vec(), whom)
+}
+
+/// Numbers from a seed.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % n as u64) as usize
+    }
 }

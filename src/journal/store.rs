@@ -111,7 +111,8 @@ pub struct Store {
     sync_from: u64,
     /// When to look again what there is to do (monotonic ms).
     check_at: u64,
-    /// A sync failed after its events were committed: they may not be on the disk.
+    /// Something failed after which the disk may hold less than was committed, or more: the log can't
+    /// be left as clean.
     in_doubt: bool,
     meta_is_stale: bool,
     complaints: Complaints,
@@ -200,8 +201,12 @@ impl Store {
     fn write(&mut self, bytes: &[u8], now: Now, clock: ReadClock<'_>) -> io::Result<()> {
         let active = self.files.active.as_mut().expect("room was made");
         if let Err(error) = active.file.write_at(bytes, active.len) {
-            if active.file.truncate(active.len).is_err() {
-                self.seal(now);
+            match active.file.truncate(active.len) {
+                // Until that is synced, what was cut off may come back.
+                Ok(()) => {
+                    self.dirty_since.get_or_insert(now.mono);
+                }
+                Err(_) => self.leave(now),
             }
             return Err(error);
         }
@@ -212,7 +217,7 @@ impl Store {
                     if let Some(active) = self.files.active.as_mut() {
                         let _ = active.file.truncate(active.len); // It counts for nothing either way.
                     }
-                    self.seal(now);
+                    self.leave(now);
                     return Err(error);
                 }
             }
@@ -286,9 +291,8 @@ impl Store {
     fn sync_in_background(&mut self, now: Now, clock: ReadClock<'_>) {
         if let Err(error) = self.sync_active(clock) {
             self.complain("a sync failed: what was published may not outlive the machine", &error, now);
-            self.in_doubt = true;
             self.sync_from = now.mono + SYNC_RETRY_MS;
-            self.seal(now);
+            self.leave(now);
         }
     }
 
@@ -357,6 +361,12 @@ impl Store {
         self.save_meta(false, now);
         self.let_go(now);
         Ok(())
+    }
+
+    /// Seals the active segment though nobody knows what of it the disk has.
+    fn leave(&mut self, now: Now) {
+        self.in_doubt = true;
+        self.seal(now);
     }
 
     /// The active segment takes no more. What is committed in it is given its last chance.
