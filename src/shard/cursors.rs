@@ -447,6 +447,26 @@ mod tests {
     }
 
     #[test]
+    fn the_log_brings_nothing_that_has_not_come_here() {
+        let shared = Arc::new(Shared::default());
+        shared.archive_first.store(1, Ordering::Relaxed);
+        let log: Vec<_> = (1..=40).map(event).collect();
+        let part = |first: usize| Some(Arc::new(Chunk { envelopes: log[first - 1..].to_vec() }));
+        let mut core = core(&shared, 4, log[..20].to_vec());
+        let mut world = Taken::default();
+        let id = client(&mut core);
+        say(&mut core, id, &since(5));
+        said(&mut core, &mut world);
+        // While it waits, the window moves past what it will need next.
+        (21..=30).for_each(|position| post(&mut core, position));
+        core.handle_part(5, part(6));
+        assert_eq!(seen(&mut core, &mut world), (6..=30).collect::<Vec<_>>());
+        (31..=32).for_each(|position| post(&mut core, position));
+        assert_eq!(seen(&mut core, &mut world), [31, 32]);
+        assert!(!core.waits_for_log(id));
+    }
+
+    #[test]
     fn one_for_whom_nothing_is_left_is_told_to_come_back() {
         let shared = Arc::new(Shared::default());
         shared.archive_first.store(1, Ordering::Relaxed);

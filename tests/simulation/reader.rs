@@ -14,11 +14,12 @@ use crate::rng::Rng;
 use crate::world::World;
 
 /// What a run with enough seeds must have been through.
-pub const PATHS: [&str; 14] = [
+pub const PATHS: [&str; 15] = [
     "a question",
     "a part for one",
     "a part for several",
     "a part for nobody",
+    "a part beyond what has come here",
     "an answer that overtakes another",
     "an answer that nobody asked for",
     "no answer: not kept",
@@ -177,6 +178,10 @@ impl World {
             self.reader.reach(if is_kept { "no answer: not readable" } else { "no answer: not kept" });
             self.reader.lost.push_back((self.reader.turns, after));
             self.log.lost.push(after);
+        }
+        let beyond = chunk.as_ref().and_then(|chunk| chunk.envelopes.last());
+        if beyond.is_some_and(|last| last.position > self.log.last()) {
+            self.reader.reach("a part beyond what has come here");
         }
         let (is_part, waited) = (chunk.is_some(), self.core.archive().waiting());
         self.core.handle_order(Order::Past { after, chunk }, self.now);

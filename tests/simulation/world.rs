@@ -64,6 +64,8 @@ pub struct World {
     pub tickets: u64,
     pub sagas: Vec<Saga>,
     pub reader: Reader,
+    /// Events come to this shard late.
+    pub lags: bool,
     /// Events that came in sagas.
     pub saga_events: u64,
 }
@@ -151,6 +153,7 @@ impl World {
             tickets: 0,
             sagas,
             reader,
+            lags: rng.percent(40),
             saga_events: 0,
             rng,
         }
@@ -224,8 +227,11 @@ impl World {
         while let Some(order) = self.orders.pop_front() {
             self.handle_order(order);
         }
+        // The log may have come further than what has come here.
+        let lags = self.lags && self.rng.percent(30);
+        let budget = if lags { self.rng.below(16) } else { EVENT_BUDGET };
         let mut taken = 0;
-        while taken < EVENT_BUDGET && self.core.has_room() {
+        while taken < budget && self.core.has_room() {
             let Some(mail) = self.mailbox.pop_front() else { break };
             let fact = self.pending.pop_front().expect("each event has its fact");
             self.log.push(fact);
