@@ -7,11 +7,21 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::cli::http::{Request, Response, exchange};
+use crate::cli::output;
 use crate::node::settings::find_control_socket;
 
 /// How long a node may be silent before a request is given up: a post waits for the disk at most.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How often one request is sent before the node counts as too busy.
+pub const MAX_ATTEMPTS: u32 = 10;
+/// Longest pause between two of them.
+const MAX_PAUSE_S: u64 = 30;
+
+/// The help of `--control`.
+pub const CONTROL_HELP: &str = "Control socket of the node, or IP:PORT with the token in WS_CONTROL_TOKEN [default: where nodes usually are]";
 
 /// Where a control listener may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +64,46 @@ impl Control {
                     .map_err(failed)
             }
         }
+    }
+}
+
+/// Asks, and asks again while the node is busy: a 503 is never half done, so that doubles nothing. The last answer is
+/// given back whatever it is.
+///
+/// # Errors
+/// Those of `ask`, at once.
+pub fn persist(
+    mut ask: impl FnMut() -> Result<Response, String>,
+    pause: fn(Duration),
+) -> Result<Response, String> {
+    let mut attempt = 1;
+    loop {
+        let response = ask()?;
+        if response.status != 503 || attempt == MAX_ATTEMPTS {
+            return Ok(response);
+        }
+        let wait_s = response.retry_after_s().unwrap_or(1).clamp(1, MAX_PAUSE_S);
+        output::tell(&format!("the node is busy; trying again in {wait_s} s ({attempt} of {MAX_ATTEMPTS})"));
+        pause(Duration::from_secs(wait_s));
+        attempt += 1;
+    }
+}
+
+#[derive(Deserialize)]
+struct Failed {
+    error: Message,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    message: String,
+}
+
+/// What the node says for a refusal, in a sentence.
+pub fn refusal(response: &Response) -> String {
+    match serde_json::from_slice(&response.body) {
+        Ok(Failed { error }) => format!("the node refused ({}): {}", response.status, error.message),
+        Err(_) => format!("the node refused with status {}", response.status),
     }
 }
 

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, bounded};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::cli::control::Control;
+use crate::cli::control::{CONTROL_HELP, Control};
 use crate::cli::output;
 
 use input::{Input, Piece};
@@ -38,9 +38,7 @@ pub fn command() -> Command {
         .arg(option("roles", "LIST", "Only these roles, comma-separated"))
         .arg(option("key", "KEY", "Its entity key, where that is not in the data"))
         .arg(option("idempotency-key", "KEY", "Posting the same key again publishes nothing"))
-        .arg(Arg::new("control").long("control").value_name("PATH").help(
-            "Control socket of the node, or IP:PORT with the token in WS_CONTROL_TOKEN [default: where nodes usually are]",
-        ))
+        .arg(Arg::new("control").long("control").value_name("PATH").help(CONTROL_HELP))
         .after_help(
             "Prints the id of each event. Stdin holds one event a line (sent as soon as it is there; lines \
              that wait already go together, all or none) or a JSON array (published as a whole or not at \

@@ -30,10 +30,24 @@ pub struct Request<'a> {
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// `Retry-After` in seconds, where it was given as a number.
-    pub retry_after_s: Option<u64>,
+    /// Its headers that are text, in order.
+    pub headers: Vec<(String, String)>,
     /// The body, whole.
     pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The first header of that name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// `Retry-After` in seconds, where it was given as a number.
+    #[must_use]
+    pub fn retry_after_s(&self) -> Option<u64> {
+        self.header("retry-after").and_then(|text| text.parse().ok())
+    }
 }
 
 /// Writes `request` to `stream` and reads the response.
@@ -75,7 +89,7 @@ enum Framing {
 
 struct Head {
     status: u16,
-    retry_after_s: Option<u64>,
+    headers: Vec<(String, String)>,
     framing: Framing,
 }
 
@@ -92,7 +106,7 @@ fn read_response<S: Read>(stream: &mut S) -> io::Result<Response> {
         Framing::Chunked => source.chunks()?,
         Framing::UntilClose => source.rest()?,
     };
-    Ok(Response { status: head.status, retry_after_s: head.retry_after_s, body })
+    Ok(Response { status: head.status, headers: head.headers, body })
 }
 
 /// Bytes of the response: those that are read and not used yet, then those of the stream.
@@ -227,7 +241,9 @@ fn read_head(response: &httparse::Response<'_, '_>) -> io::Result<Head> {
             Framing::Length(length.parse().map_err(|_| invalid("the response has no valid length"))?)
         }
     };
-    Ok(Head { status, retry_after_s: header("retry-after").and_then(|s| s.parse().ok()), framing })
+    let text = |value| std::str::from_utf8(value).ok().map(|value| value.trim().to_owned());
+    let headers = response.headers.iter().filter_map(|h| Some((h.name.to_owned(), text(h.value)?)));
+    Ok(Head { status, headers: headers.collect(), framing })
 }
 
 fn invalid(what: &'static str) -> io::Error {
@@ -292,8 +308,9 @@ mod tests {
         ];
         for (answer, status, retry_after_s, body) in table {
             for step in [1, 2, 7, 10_000] {
-                let expected = Response { status, retry_after_s, body: body.into() };
-                assert_eq!(ask(answer.as_bytes(), step).unwrap(), expected, "{answer} by {step}");
+                let got = ask(answer.as_bytes(), step).unwrap();
+                let told = (got.status, got.retry_after_s(), &*got.body);
+                assert_eq!(told, (status, retry_after_s, body.as_bytes()), "{answer} by {step}");
             }
         }
     }

@@ -6,6 +6,7 @@
 mod check;
 mod control;
 mod emit;
+mod history;
 mod http;
 mod output;
 mod serve;
@@ -35,6 +36,7 @@ pub fn main(run: fn(Settings) -> ExitCode) -> ExitCode {
         Some(("serve", arguments)) => serve::run(arguments, env, run),
         Some(("emit", arguments)) => emit::run(arguments, env),
         Some(("tail", arguments)) => tail::run(arguments, env),
+        Some(("history", arguments)) => history::run(arguments, env),
         Some(("token", arguments)) => token::run(arguments, env),
         Some(("stats", arguments)) => stats::run(arguments, env),
         Some(("check", arguments)) => check::run(arguments, env),
@@ -53,6 +55,7 @@ fn command() -> Command {
             serve::command(),
             emit::command(),
             tail::command(),
+            history::command(),
             token::command(),
             stats::command(),
             check::command(),
@@ -116,6 +119,7 @@ mod tests {
             &["omnicast", "tail", "--count", "0"],
             &["omnicast", "tail", "--token", "t", "--role", "admin"],
             &["omnicast", "tail", "--since", "1"],
+            &["omnicast", "history", "--limit", "0"],
             &["omnicast", "token", "--user", "u"],
         ] {
             assert_eq!(

@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crossbeam_channel::{Receiver, bounded};
 use serde_json::Value;
 
-use crate::cli::control::Control;
+use crate::cli::control::{CONTROL_HELP, Control};
 use crate::cli::output;
 
 /// Time between two looks.
@@ -20,10 +20,13 @@ const MAX_LINES: usize = 200;
 pub fn command() -> Command {
     Command::new("stats")
         .about("Show what a running node counts: refreshing on a terminal, JSON otherwise")
-        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON once, on a terminal too"))
-        .arg(Arg::new("control").long("control").value_name("PATH").help(
-            "Control socket of the node, or IP:PORT with the token in WS_CONTROL_TOKEN [default: where nodes usually are]",
-        ))
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("Print JSON once, on a terminal too"),
+        )
+        .arg(Arg::new("control").long("control").value_name("PATH").help(CONTROL_HELP))
 }
 
 /// Prints or shows the counts.

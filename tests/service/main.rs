@@ -36,6 +36,7 @@ mod commands;
 mod history;
 mod listeners;
 mod operate;
+mod past;
 mod posting;
 mod schema;
 mod sees;

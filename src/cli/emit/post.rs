@@ -4,15 +4,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::cli::control::Control;
+use crate::cli::control::{Control, MAX_ATTEMPTS, persist, refusal};
 use crate::cli::emit::input::Piece;
 use crate::cli::http::Response;
-use crate::cli::output;
-
-/// How often one request is sent before the node counts as too busy.
-const MAX_ATTEMPTS: u32 = 10;
-/// Longest pause between two of them.
-const MAX_PAUSE_S: u64 = 30;
 
 /// Something that answers posts: a node, or a table in a test.
 pub trait Node {
@@ -45,22 +39,13 @@ impl<N: Node> Poster<N> {
             body.extend_from_slice(&piece.json);
             body.push(b'\n');
         }
-        for attempt in 1..=MAX_ATTEMPTS {
-            let response = self.control.post(&body)?;
-            if response.status != 503 {
-                return read_answer(&response, batch);
-            }
-            if attempt < MAX_ATTEMPTS {
-                let wait_s = response.retry_after_s.unwrap_or(1).clamp(1, MAX_PAUSE_S);
-                output::tell(&format!(
-                    "the node is busy; trying again in {wait_s} s ({attempt} of {MAX_ATTEMPTS})"
-                ));
-                (self.pause)(Duration::from_secs(wait_s));
-            }
+        let response = persist(|| self.control.post(&body), self.pause)?;
+        if response.status == 503 {
+            return Err(format!(
+                "the node is still busy after {MAX_ATTEMPTS} attempts; nothing of this request was published"
+            ));
         }
-        Err(format!(
-            "the node is still busy after {MAX_ATTEMPTS} attempts; nothing of this request was published"
-        ))
+        read_answer(&response, batch)
     }
 }
 
@@ -82,16 +67,6 @@ struct Reason {
     message: String,
 }
 
-#[derive(Deserialize)]
-struct Failed {
-    error: Message,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    message: String,
-}
-
 /// The ids of a 200, or what the node says in a sentence a reason.
 fn read_answer(response: &Response, batch: &[Piece]) -> Result<Vec<String>, String> {
     let body = &response.body;
@@ -105,10 +80,7 @@ fn read_answer(response: &Response, batch: &[Piece]) -> Result<Vec<String>, Stri
         let reasons: Vec<_> = errors.iter().map(|reason| describe(reason, batch)).collect();
         return Err(format!("nothing of this request was published; {}", reasons.join("; ")));
     }
-    match serde_json::from_slice(body) {
-        Ok(Failed { error }) => Err(format!("the node refused ({}): {}", response.status, error.message)),
-        Err(_) => Err(format!("the node refused with status {}", response.status)),
-    }
+    Err(refusal(response))
 }
 
 /// One reason: which event, by its line where it came by one, which field, and why.
@@ -137,7 +109,7 @@ mod tests {
     use super::*;
 
     fn response(status: u16, body: &str) -> Response {
-        Response { status, retry_after_s: Some(7), body: body.into() }
+        Response { status, headers: vec![("Retry-After".into(), "7".into())], body: body.into() }
     }
 
     struct Table(Vec<Response>, Vec<Vec<u8>>);
