@@ -41,6 +41,8 @@ fn history_prints_what_was_asked_for_and_ends() {
     assert_eq!(print(&["--since", &posted[0]]), posted[1..]);
     assert_eq!(print(&["--since", &posted[0], "--epoch", &epoch(&node), "--limit", "2"]), posted[1..3]);
     assert_eq!(print(&["--namespace", "products,payments"]), posted[1..3]);
+    assert_eq!(print(&["--type", "payment:refunded,product:deleted"]), posted[1..3]);
+    assert_eq!(print(&["--type", "order:created", "--key", "o_2"]), posted[3..]);
     let out = history(&node, &[]).stdout;
     assert_eq!(out, node.control("GET", "/api/events", "").body.as_bytes(), "digit for digit");
     let control = node.control.to_str().unwrap();
@@ -54,6 +56,7 @@ fn history_says_why_it_fails() {
         (&["--epoch", "0"][..], "that epoch is over"),
         (&["--since", "9"], "since is no id"),
         (&["--namespace", "nowhere"], "nowhere"),
+        (&["--type", "order:create"], "order:create"),
         (&["--control", "/nowhere/s"], "/nowhere/s"),
     ] {
         let output = history(&node, arguments);
