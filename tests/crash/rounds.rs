@@ -101,6 +101,9 @@ impl Run<'_> {
             let acked = self.stage.look().acked.len();
             self.stage.wait("a post is acknowledged", |state| state.acked.len() > acked);
             std::thread::sleep(Duration::from_millis(self.rng.within(5, 400)));
+            if self.rng.percent(25) {
+                self.count_asks();
+            }
             let ending = if self.rng.percent(90) { Ending::Kill } else { Ending::Terminate };
             match ending {
                 Ending::Kill => self.site.kill(),
@@ -109,13 +112,24 @@ impl Run<'_> {
             self.stage.tell(|state| state.up = false);
             self.stage.wait("nothing went wrong", |_| true);
         }
+        // Whoever saw little of late now needs what is on the disk only.
         self.settings(0);
+        self.site.set("WS_HISTORY_EVENTS", "50");
         self.site.start();
         self.stage.up();
         let held = self.look(seed);
         let tally = &self.stage.look().tally;
-        assert!(tally.resumes > 0 && tally.replayed > 0, "it got where it should: {tally:?}");
+        assert!(
+            tally.resumes > 0 && tally.replayed > 0 && tally.asks > 0,
+            "it got where it should: {tally:?}"
+        );
         held
+    }
+
+    /// Counts how often a shard needed older history than its window.
+    fn count_asks(&self) {
+        let asks = self.site.metric("journal_asks_total");
+        self.stage.look().tally.asks += asks;
     }
 
     /// What the next node runs with.
@@ -141,6 +155,7 @@ impl Run<'_> {
         let marker: u64 = answer.json()["ids"][0].as_str().unwrap().parse().unwrap();
         self.markers.push((n, marker));
         self.stage.wait("everybody has seen all", |state| state.seen.iter().all(|seen| *seen >= marker));
+        self.count_asks();
         let held = check(&self.site, self.stage, self.seen, seed, &self.markers);
         let held = held.unwrap_or_else(|what| panic!("{what}"));
         self.stage.tell(|state| state.calm = false);
@@ -153,11 +168,12 @@ impl Run<'_> {
         let seen: usize = self.seen.iter().map(|seen| seen.lock().unwrap().events.len()).sum();
         format!(
             "{rounds} rounds in {:.1} s, seed {seed}: {} events acked, {held} in the log, {seen} seen, {} resumes, \
-             {} replayed, {} posts again, {} refused, closes {:?}",
+             {} replayed, {} asked of the disk, {} posts again, {} refused, closes {:?}",
             took.as_secs_f64(),
             state.acked.len(),
             tally.resumes,
             tally.replayed,
+            tally.asks,
             tally.again,
             tally.refused,
             tally.closes

@@ -202,6 +202,13 @@ impl Site {
         (client, answer)
     }
 
+    /// The value of a metric without labels (its name without `omnicast_`).
+    pub fn metric(&self, name: &str) -> u64 {
+        let page = self.ask("GET", "/metrics", "").body;
+        let value = page.lines().find_map(|line| line.strip_prefix(&format!("omnicast_{name} ")));
+        value.unwrap_or_else(|| panic!("no metric {name} in {page}")).parse().unwrap()
+    }
+
     pub fn epoch(&self) -> String {
         let answer = self.ask("GET", "/api/events?limit=1", "");
         answer.header("omnicast-epoch").unwrap().to_owned()

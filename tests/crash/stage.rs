@@ -47,6 +47,8 @@ pub struct State {
 pub struct Tally {
     pub resumes: u64,
     pub replayed: u64,
+    /// Questions of shards to the journal, where that was asked for before the node ended.
+    pub asks: u64,
     /// Posts sent again because the node went away before it answered.
     pub again: u64,
     /// Posts answered by 503.
