@@ -338,7 +338,9 @@ impl Client {
                 held.bytes = refusal.encode(held.close, false);
             }
         }
-        while let Some(held) = self.held.pop_front_if(|held| held.ticket.is_none()) {
+        while self.held.front().is_some_and(|held| held.ticket.is_none())
+            && let Some(held) = self.held.pop_front()
+        {
             self.out.extend_from_slice(&held.bytes);
         }
     }

@@ -176,7 +176,7 @@ impl Disk for Directory {
     fn create(&self, name: &str) -> io::Result<Box<dyn Handle>> {
         // A new file, not the old one emptied: an error that hangs on the old one is gone with it.
         match self.remove(name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => self.file(name, OpenOptions::new().read(true).write(true).create_new(true)),
         }
     }

@@ -120,12 +120,12 @@ impl Line {
 
     /// The next connection that waits for nothing behind `safe`.
     pub fn pop_answered(&mut self, safe: u64) -> Option<Client> {
-        self.clients.pop_front_if(|(until, _)| *until <= safe).map(|(_, client)| client)
+        pop_due(&mut self.clients, safe)
     }
 
     /// Posts that wait for nothing behind `safe` are settled.
     pub fn settle_posts(&mut self, safe: u64) {
-        while let Some((_, ticket)) = self.posts.pop_front_if(|(until, _)| *until <= safe) {
+        while let Some(ticket) = pop_due(&mut self.posts, safe) {
             self.settled.push_back((ticket, true));
         }
     }
@@ -145,4 +145,10 @@ impl Line {
     pub fn next_settled(&mut self) -> Option<(u64, bool)> {
         self.settled.pop_front()
     }
+}
+
+/// The next of those who wait for nothing behind `safe`.
+fn pop_due<T>(line: &mut VecDeque<(u64, T)>, safe: u64) -> Option<T> {
+    let is_due = line.front().is_some_and(|(until, _)| *until <= safe);
+    if is_due { line.pop_front().map(|(_, who)| who) } else { None }
 }
