@@ -54,7 +54,9 @@ impl Log {
         let opened = open(&options(dir, sync), &policy, WINDOW, 0, "bench").unwrap();
         let (wake_in, wake) = unbounded();
         let last = opened.last;
-        let gate = WakeGate::new(move || drop(wake_in.send(())));
+        let gate = WakeGate::new(move || {
+            let _ = wake_in.send(());
+        });
         let Parts { journal, writer, reader, asks, queries, .. } =
             opened.log.start(Arc::<Shared>::default(), gate);
         let writer = thread::spawn(move || writer.run(Clock::start()).unwrap());

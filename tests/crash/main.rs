@@ -9,6 +9,7 @@ mod rng;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bounds;
 mod check;
 mod damage;
 mod full;

@@ -23,6 +23,7 @@
 //! | `WS_CONTROL_ADDR`, `WS_CONTROL_TOKEN` | `listeners::tcp_asks_for_the_token_on_every_request` |
 //! | `WS_JWT_SECRET` | `commands::a_minted_token_is_accepted_by_a_node_with_the_secret`, `public` |
 //! | `WS_JWKS` | `public` |
+//! | `WS_JOURNAL` and all that begin so | `crash` |
 //! | `WS_MAX_BODY`, `WS_MAX_EVENT_SIZE` | `posting::limits_hold_to_the_byte` |
 //! | `WS_LOG`, `WS_LOG_FORMAT` | `settings::the_log_has_the_level_and_the_shape_that_were_asked_for` |
 //! | a flag instead of a variable | `settings::a_flag_wins_over_its_variable` |
