@@ -1,36 +1,435 @@
 //! What the log does when the disk does not.
 
+use std::sync::Arc;
+
+use crate::base::window::Bounds;
+use crate::journal::Progress::{Committed, Refused};
 use crate::journal::kit_tests::*;
-use crate::journal::options::SyncPolicy;
+use crate::journal::open::{Opened, open};
+use crate::journal::options::{Options, SyncPolicy};
+use crate::journal::ram_tests::*;
+use crate::journal::record;
+use crate::journal::segment::{HEADER_BYTES, name_of};
+use crate::policy::Policy;
+use crate::shard::envelope::Envelope;
+
+const ALWAYS: SyncPolicy = SyncPolicy::Always;
+const INTERVAL: SyncPolicy = SyncPolicy::Interval { ms: 100 };
+
+fn essences(envelopes: &[Arc<Envelope>]) -> Vec<(u64, Vec<u8>, String)> {
+    envelopes.iter().map(|envelope| essence(envelope)).collect()
+}
+
+/// A log with segments of about a thousand bytes: three events each.
+fn short_segments(sync: SyncPolicy) -> Options {
+    Options { segment_bytes: 1_250, ..options(sync) }
+}
+
+/// Such a log with `events` events, closed.
+fn filled(sync: SyncPolicy, events: usize) -> Ram {
+    let mut rig = Rig::open(&Ram::default(), &short_segments(sync), BOOT, &epoch(0));
+    for _ in 0..events {
+        rig.publish(1, 150);
+    }
+    assert_eq!((rig.last, rig.disk.segments().len()), (events as u64, events.div_ceil(3)));
+    rig.close()
+}
+
+fn reopen(disk: &Ram) -> Rig {
+    Rig::open(disk, &short_segments(ALWAYS), BOOT, &epoch(1))
+}
+
+fn has(findings: &[String], words: &str) -> bool {
+    findings.iter().any(|finding| finding.contains(words))
+}
 
 #[test]
 fn what_goes_in_comes_out_after_a_restart_and_goes_on() {
-    for sync in [SyncPolicy::Always, SyncPolicy::Interval { ms: 10 }, SyncPolicy::Never] {
+    for sync in [ALWAYS, INTERVAL, SyncPolicy::Never] {
         let mut rig = Rig::new(sync);
         assert_eq!((rig.first, rig.last, rig.findings.len()), (1, 0, 0));
+        let mut sent = Vec::new();
         for n in 1..50 {
+            let from = rig.last + 1;
             rig.publish(n % 4 + 1, n * 37);
+            sent.extend((from..=rig.last).map(|p| entry(p, n * 37, None, 1_000_000).envelope));
         }
         let all = rig.read_all();
-        assert_eq!(positions(&all), (1..=rig.last).collect::<Vec<_>>());
-        for envelope in &all {
-            let filler = payload_of_filler(envelope);
-            let sent = entry(envelope.position, filler, None, 1_000_000).envelope;
-            assert_eq!(essence(envelope), essence(&sent));
-        }
+        assert_eq!(essences(&all), essences(&sent));
         let last = rig.last;
         let mut rig = Rig::open(&rig.close(), &options(sync), "another boot", &epoch(1));
         assert_eq!((rig.last, &rig.epoch, &rig.findings), (last, &epoch(0), &Vec::new()));
-        assert_eq!(
-            rig.tail.iter().map(|e| essence(e)).collect::<Vec<_>>(),
-            all.iter().map(|e| essence(e)).collect::<Vec<_>>()
-        );
+        assert_eq!(essences(&rig.tail), essences(&all));
         rig.publish(2, 5);
         assert_eq!(positions(&rig.read_all()), (1..=last + 2).collect::<Vec<_>>());
         assert_eq!(rig.disk.segments().len(), 1);
     }
 }
 
-fn payload_of_filler(envelope: &crate::shard::envelope::Envelope) -> usize {
-    envelope.frame.iter().filter(|byte| **byte == b'x').count()
+#[test]
+fn keys_and_the_tail_come_back_within_their_bounds() {
+    let mut rig = Rig::new(ALWAYS);
+    for _ in 0..10 {
+        rig.publish(1, 100);
+        rig.later(10);
+    }
+    let at = |position: u64| 1_000_000 + (position - 1) * 10;
+    let disk = rig.close();
+    let open = |items, bytes, since| -> Opened {
+        let window = Bounds { items, bytes };
+        let (disk, options) = (disk.shared(), options(ALWAYS));
+        super::open::open_on(disk, BOOT, &options, policy(), window, since, "e").unwrap()
+    };
+    let opened = open(4, 1 << 20, at(5));
+    assert_eq!(positions(&opened.tail), [7, 8, 9, 10]);
+    let keys: Vec<_> = opened.keys.iter().map(|k| (&*k.key, k.position, k.at)).collect();
+    assert_eq!(keys, [("key-6", 6, at(6)), ("key-8", 8, at(8)), ("key-10", 10, at(10))]);
+    let frames: usize = opened.tail[2..].iter().map(|envelope| envelope.frame.len()).sum();
+    drop(opened);
+    assert_eq!(positions(&open(99, frames, 0).tail), [9, 10]);
+    assert_eq!(positions(&open(99, frames - 1, 0).tail), [10]);
+    let opened = open(0, 0, 0);
+    assert_eq!((opened.tail.len(), opened.keys.len()), (0, 5));
+}
+
+#[test]
+fn no_space_refuses_whole_posts_and_the_next_tries_again() {
+    for sync in [ALWAYS, INTERVAL] {
+        let mut rig = Rig::new(sync);
+        rig.publish(3, 100);
+        let whole = rig.disk.bytes(&name_of(1));
+        for space in [0, 1, 200, 500] {
+            rig.disk.state().faults.space = Some(space);
+            // Two posts in one group, a third behind it, and a fourth before anybody has heard.
+            rig.post(1, 100);
+            rig.post(2, 100);
+            rig.write();
+            rig.post(1, 100);
+            rig.disk.state().faults = Faults::default();
+            rig.write();
+            assert_eq!(rig.hear(), [Refused { after: 3 }], "one word for all of them");
+            assert_eq!(rig.disk.bytes(&name_of(1)), whole, "nothing is left behind");
+        }
+        assert_eq!(rig.publish(2, 7), [Committed(5)]);
+        assert_eq!(positions(&rig.read_all()), [1, 2, 3, 4, 5]);
+        let counters = rig.writer.store.counters();
+        assert_eq!((counters.write_errors.read(), counters.refused.read()), (4, 16));
+        let mut rig = Rig::open(&rig.close(), &options(sync), BOOT, &epoch(1));
+        assert_eq!((rig.last, rig.findings.len(), rig.epoch.clone()), (5, 0, epoch(0)));
+        assert_eq!(rig.read_all()[3].frame.iter().filter(|byte| **byte == b'x').count(), 7);
+    }
+}
+
+#[test]
+fn what_can_not_be_cut_off_is_left_behind_and_counts_for_nothing() {
+    let mut rig = Rig::new(ALWAYS);
+    rig.publish(2, 100);
+    rig.disk.state().faults = Faults { space: Some(400), truncate: Some(EIO), ..Faults::default() };
+    assert_eq!(rig.publish(3, 100), [Refused { after: 2 }]);
+    rig.disk.state().faults = Faults::default();
+    assert_eq!(rig.publish(2, 9), [Committed(4)]);
+    assert_eq!(rig.disk.segments(), [name_of(1), name_of(3)]);
+    assert_eq!(positions(&rig.read_all()), [1, 2, 3, 4]);
+    let mut rig = Rig::open(&rig.close(), &options(ALWAYS), BOOT, &epoch(1));
+    assert_eq!((rig.last, rig.epoch.clone(), rig.findings.len()), (4, epoch(0), 0));
+    assert_eq!(rig.read_all()[2].frame.iter().filter(|byte| **byte == b'x').count(), 9);
+}
+
+#[test]
+fn a_sync_that_fails_refuses_under_always_and_begins_a_segment_otherwise() {
+    let mut rig = Rig::new(ALWAYS);
+    rig.publish(2, 100);
+    rig.disk.state().faults.sync = Some(EIO);
+    for _ in 0..3 {
+        assert_eq!(rig.publish(1, 100), [Refused { after: 2 }]);
+    }
+    rig.disk.state().faults.sync = None;
+    assert_eq!(rig.publish(1, 1), [Committed(3)]);
+    assert_eq!(rig.disk.segments(), [name_of(1), name_of(3)], "the first is not trusted any more");
+    assert_eq!(positions(&rig.read_all()), [1, 2, 3]);
+
+    let mut rig = Rig::new(INTERVAL);
+    rig.publish(2, 100);
+    rig.later(100);
+    rig.disk.state().faults.sync = Some(EIO);
+    rig.tick();
+    assert_eq!(rig.publish(1, 100), [Committed(3)], "what is published is published");
+    let counters = rig.writer.store.counters();
+    assert_eq!((counters.sync_errors.read(), counters.write_errors.read()), (2, 0));
+    rig.disk.state().faults.sync = None;
+    assert_eq!(rig.disk.segments(), [name_of(1), name_of(3)]);
+    let disk = rig.close();
+    let same = Rig::open(&disk.copy(), &options(INTERVAL), BOOT, &epoch(1));
+    assert_eq!((same.epoch, same.last), (epoch(0), 3));
+    let other = Rig::open(&disk.copy(), &options(INTERVAL), "boot 2", &epoch(1));
+    assert_eq!(other.epoch, epoch(1), "it was closed, but nobody knows what the disk has");
+}
+
+#[test]
+fn intervals_are_kept_and_nothing_is_synced_twice() {
+    let mut rig = Rig::new(INTERVAL);
+    rig.publish(1, 1);
+    let begun = rig.disk.state().syncs;
+    rig.later(40);
+    rig.publish(1, 1);
+    assert_eq!(rig.tick(), 60, "from the first write that is not synced");
+    rig.later(59);
+    rig.tick();
+    assert_eq!(rig.disk.state().syncs, begun);
+    rig.later(1);
+    rig.tick();
+    assert_eq!(rig.disk.state().syncs, begun + 1);
+    rig.later(500);
+    rig.tick();
+    assert_eq!(rig.disk.state().syncs, begun + 1, "nothing is dirty");
+    let mut rig = Rig::new(SyncPolicy::Never);
+    rig.publish(1, 1);
+    let begun = rig.disk.state().syncs;
+    rig.later(1 << 40);
+    rig.tick();
+    assert_eq!(rig.disk.state().syncs, begun);
+    let disk = rig.close();
+    assert!(disk.state().syncs > begun, "at the end");
+}
+
+#[test]
+fn segments_go_by_bytes_and_by_age_and_the_newest_stays() {
+    let options = Options { max_bytes: 2_000, ..short_segments(ALWAYS) };
+    let mut rig = Rig::open(&Ram::default(), &options, BOOT, &epoch(0));
+    for _ in 0..30 {
+        rig.publish(1, 150);
+    }
+    assert_eq!(rig.disk.segments(), [name_of(25), name_of(28)]);
+    assert_eq!((rig.shared_first(), positions(&rig.read_all())), (25, (25..=30).collect()));
+    assert!(rig.reader.part(23, policy()).is_none() && rig.reader.part(24, policy()).is_some());
+    assert_eq!(rig.writer.store.counters().segments.read(), 2);
+    let rig = Rig::open(&rig.close(), &options, BOOT, &epoch(1));
+    assert_eq!((rig.first, rig.last, rig.findings.len()), (25, 30, 0));
+
+    let options = Options { max_age_ms: 80_000, ..short_segments(ALWAYS) };
+    let mut rig = Rig::open(&Ram::default(), &options, BOOT, &epoch(0));
+    rig.publish(1, 10);
+    rig.later(9_000);
+    rig.tick();
+    assert_eq!(rig.disk.segments(), [name_of(1)]);
+    rig.later(1_000);
+    rig.tick();
+    assert_eq!(rig.disk.segments(), [name_of(1), name_of(2)], "an eighth of the age");
+    rig.later(70_000);
+    rig.tick();
+    assert_eq!((rig.disk.segments(), rig.shared_first()), (vec![name_of(2)], 2));
+    rig.later(1 << 30);
+    rig.tick();
+    assert_eq!(rig.disk.segments(), [name_of(2)], "without an event it does not grow old");
+    assert!(rig.read_all().is_empty());
+    let mut rig = Rig::open(&rig.close(), &options, "boot 2", &epoch(1));
+    assert_eq!((rig.last, rig.first, &rig.epoch, rig.findings.len()), (1, 2, &epoch(0), 0));
+    assert_eq!(rig.publish(1, 1), [Committed(2)]);
+    assert_eq!(positions(&rig.read_all()), [2]);
+}
+
+#[test]
+fn a_segment_that_can_not_be_removed_is_tried_again() {
+    let options = Options { max_bytes: 2_000, ..short_segments(ALWAYS) };
+    let mut rig = Rig::open(&Ram::default(), &options, BOOT, &epoch(0));
+    rig.disk.state().faults.remove = Some(EIO);
+    for _ in 0..12 {
+        assert_eq!(rig.publish(1, 150).len(), 1);
+    }
+    assert_eq!((rig.disk.segments().len(), rig.shared_first()), (4, 4), "not to be relied on already");
+    rig.disk.state().faults.remove = None;
+    rig.later(1_000);
+    rig.tick();
+    assert_eq!((rig.disk.segments().len(), rig.shared_first()), (1, 10), "the last stays, full as it is");
+}
+
+#[test]
+fn a_bit_in_the_middle_is_a_gap_and_the_rest_can_be_read() {
+    let disk = filled(ALWAYS, 9);
+    let name = name_of(4);
+    let before = disk.bytes(&name);
+    // The second of its three events.
+    let at = HEADER_BYTES + record::claimed_len(&before[HEADER_BYTES..]).unwrap() + 60;
+    disk.change(&name, |bytes| bytes[at] ^= 4);
+    let damaged = disk.bytes(&name);
+    let mut rig = reopen(&disk);
+    assert_eq!((rig.last, rig.first, &rig.epoch), (9, 6, &epoch(0)));
+    assert!(
+        has(&rig.findings, "the events 5 to 5 are missing") && has(&rig.findings, "is damaged from byte")
+    );
+    assert_eq!(positions(&rig.tail), [6, 7, 8, 9]);
+    assert_eq!(positions(&rig.read_all()), [6, 7, 8, 9]);
+    assert_eq!(positions(&rig.reader.part(0, policy()).unwrap().envelopes), [1, 2, 3]);
+    assert!(rig.reader.part(4, policy()).is_none());
+    assert_eq!(disk.bytes(&name), damaged, "it is not touched");
+    rig.publish(1, 1);
+    let rig = reopen(&rig.close());
+    assert!(rig.last == 10 && has(&rig.findings, "5 to 5"), "and told of each time");
+}
+
+#[test]
+fn junk_between_segments_loses_nothing() {
+    let disk = filled(ALWAYS, 9);
+    disk.change(&name_of(4), |bytes| bytes.extend([7; 100]));
+    let mut rig = reopen(&disk);
+    assert_eq!((rig.last, rig.first, &rig.epoch, rig.findings.len()), (9, 1, &epoch(0), 1));
+    assert!(has(&rig.findings, "to its end"), "{:?}", rig.findings);
+    assert_eq!(positions(&rig.read_all()), (1..=9).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_segment_that_is_gone_is_a_gap_and_the_newest_a_new_epoch() {
+    let disk = filled(ALWAYS, 9);
+    disk.state().names.remove(&name_of(4));
+    let mut rig = reopen(&disk);
+    assert_eq!((rig.last, rig.first, &rig.epoch), (9, 7, &epoch(0)));
+    assert!(has(&rig.findings, "the events 4 to 6 are missing"));
+    assert_eq!(positions(&rig.read_all()), [7, 8, 9]);
+
+    let disk = filled(ALWAYS, 9);
+    disk.state().names.remove(&name_of(7));
+    let mut rig = reopen(&disk);
+    assert_eq!((rig.last, rig.first, &rig.epoch), (6, 1, &epoch(1)));
+    assert!(has(&rig.findings, "is missing: a new epoch begins behind position 6"), "{:?}", rig.findings);
+    assert_eq!(rig.publish(1, 1), [Committed(7)]);
+    let rig = reopen(&rig.close());
+    assert_eq!((rig.last, &rig.epoch, rig.findings.len()), (7, &epoch(1), 0), "and that is that");
+
+    let disk = filled(ALWAYS, 9);
+    disk.state().names.retain(|name, _| name == "meta");
+    let mut rig = reopen(&disk);
+    assert_eq!((rig.last, rig.first, &rig.epoch), (0, 1, &epoch(1)));
+    assert_eq!(rig.publish(1, 1), [Committed(1)]);
+
+    let disk = filled(ALWAYS, 9);
+    disk.state().names.remove("meta");
+    let rig = reopen(&disk);
+    assert_eq!((rig.last, &rig.epoch), (9, &epoch(1)), "nobody knows whether the end is there");
+}
+
+#[test]
+fn an_end_that_no_torn_write_explains_is_a_new_epoch() {
+    let damages: [(&str, u64, fn(&mut Vec<u8>)); 5] = [
+        ("a bit of the last record", 8, |bytes| *bytes.last_mut().unwrap() ^= 1),
+        ("its length", 8, |bytes| {
+            let last = bytes.windows(4).rposition(|w| w == record::MAGIC).unwrap();
+            bytes[last + 5] ^= 1;
+        }),
+        ("garbage", 9, |bytes| bytes.extend([9; 50])),
+        ("zeros, though the machine went on", 9, |bytes| bytes.extend([0; 50])),
+        ("cut, though it was closed", 8, |bytes| bytes.truncate(bytes.len() - 1)),
+    ];
+    for (what, last, damage) in damages {
+        let disk = filled(ALWAYS, 9);
+        disk.change(&name_of(7), damage);
+        let mut rig = reopen(&disk);
+        assert_eq!((rig.last, rig.first, &rig.epoch), (last, 1, &epoch(1)), "{what}: {:?}", rig.findings);
+        assert!(has(&rig.findings, "was cut by") && has(&rig.findings, "a new epoch begins"), "{what}");
+        assert_eq!(rig.publish(1, 1), [Committed(last + 1)], "{what}");
+        let all = positions(&rig.read_all());
+        assert_eq!(all, (1..=last + 1).collect::<Vec<_>>(), "{what}");
+        let rig = reopen(&rig.close());
+        assert_eq!((&rig.epoch, rig.findings.len()), (&epoch(1), 0), "{what}: {:?}", rig.findings);
+    }
+}
+
+#[test]
+fn a_newest_segment_that_is_nothing_but_junk_is_put_away() {
+    let disk = filled(ALWAYS, 9);
+    disk.change(&name_of(7), |bytes| bytes.fill(0x5a));
+    let mut rig = reopen(&disk);
+    assert_eq!((rig.last, &rig.epoch), (6, &epoch(1)));
+    assert!(has(&rig.findings, "holds nothing that can be read"), "{:?}", rig.findings);
+    assert_eq!(rig.publish(1, 1), [Committed(7)]);
+    let rig = reopen(&rig.close());
+    assert_eq!((rig.last, &rig.epoch, rig.findings.len()), (7, &epoch(1), 1));
+    assert!(has(&rig.findings, "left alone") && has(&rig.findings, ".bad"));
+}
+
+#[test]
+fn a_damaged_header_costs_only_what_is_damaged() {
+    for first in [4, 7] {
+        let disk = filled(ALWAYS, 9);
+        disk.change(&name_of(first), |bytes| bytes[20] ^= 1);
+        let mut rig = reopen(&disk);
+        assert_eq!((rig.last, rig.first, &rig.epoch), (9, 1, &epoch(0)), "{:?}", rig.findings);
+        assert!(has(&rig.findings, "is damaged from byte 0 to 68"), "{:?}", rig.findings);
+        assert_eq!(rig.publish(1, 1), [Committed(10)]);
+        assert_eq!(positions(&rig.read_all()), (1..=10).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn foreign_files_are_left_alone_and_told_of_once() {
+    let disk = filled(ALWAYS, 3);
+    {
+        let mut state = disk.state();
+        for n in 0..8 {
+            let file = state.files.len();
+            state.files.push(vec![1, 2, 3]);
+            state.names.insert(format!("notes {n}"), file);
+        }
+    }
+    let rig = reopen(&disk);
+    assert_eq!((rig.last, &rig.epoch, rig.findings.len()), (3, &epoch(0), 1));
+    assert!(has(&rig.findings, "\"notes 0\"") && has(&rig.findings, "and 3 more"), "{:?}", rig.findings);
+    assert_eq!(disk.bytes("notes 7"), [1, 2, 3]);
+}
+
+#[test]
+fn a_later_layout_is_refused_and_not_touched() {
+    let disk = filled(ALWAYS, 3);
+    disk.change("meta", |bytes| {
+        let text = String::from_utf8(bytes.clone()).unwrap().replace("\"format\": 1", "\"format\": 2");
+        *bytes = text.into_bytes();
+    });
+    let error = open_at(&disk, &options(ALWAYS), BOOT, "e").unwrap_err().to_string();
+    assert!(error.starts_with("WS_JOURNAL=/log: ") && error.contains("format 2"), "{error}");
+
+    let disk = filled(ALWAYS, 6);
+    disk.change(&name_of(1), |bytes| {
+        bytes[8] = 2;
+        let crc = crc32fast::hash(&bytes[..HEADER_BYTES - 4]);
+        bytes[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    });
+    let error = open_at(&disk, &options(ALWAYS), BOOT, "e").unwrap_err().to_string();
+    assert!(error.contains("00000000000000000001.log has version 2"), "{error}");
+}
+
+#[test]
+fn a_directory_that_can_not_be_written_refuses_to_open() {
+    let disk = filled(ALWAYS, 3);
+    disk.state().faults.read_only = true;
+    let error = open_at(&disk, &options(ALWAYS), BOOT, "e").unwrap_err().to_string();
+    assert!(error.starts_with("WS_JOURNAL=/log: ") && error.contains("Read-only"), "{error}");
+    disk.state().faults = Faults { space: Some(10), ..Faults::default() };
+    let error = open_at(&disk, &options(ALWAYS), BOOT, "e").unwrap_err().to_string();
+    assert!(error.contains("meta can't be written: No space left"), "{error}");
+    disk.state().faults = Faults::default();
+    let rig = Rig::open(&disk, &options(ALWAYS), BOOT, "e");
+    assert_eq!((rig.last, &rig.epoch), (3, &epoch(0)));
+    let error = open_at(&disk, &options(ALWAYS), BOOT, "e").unwrap_err().to_string();
+    assert!(error.contains("another node has it"), "{error}");
+    drop(rig);
+    assert!(open_at(&disk, &options(ALWAYS), BOOT, "e").is_ok());
+}
+
+#[test]
+fn a_real_directory_has_one_owner_and_keeps_what_it_is_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { dir: dir.path().join("a/b"), ..short_segments(ALWAYS) };
+    let open = || open(&options, &Policy::builtin(), WINDOW, 0, "e");
+    let opened = open().unwrap();
+    let error = open().unwrap_err().to_string();
+    let expected = format!("WS_JOURNAL={}: another node has it", options.dir.display());
+    assert!(error.starts_with(&expected), "{error}");
+    drop(opened);
+    std::fs::write(options.dir.join("notes"), "mine").unwrap();
+    let opened = open().unwrap();
+    assert_eq!((opened.last, &*opened.epoch), (0, "e"));
+    assert!(has(&opened.findings, "\"notes\""));
+    let file = options.dir.join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = super::open::open(&Options { dir: file, ..options.clone() }, policy(), WINDOW, 0, "e");
+    assert!(error.unwrap_err().to_string().starts_with("WS_JOURNAL="));
 }

@@ -131,6 +131,12 @@ impl Ram {
         change(&mut state.files[file]);
     }
 
+    /// Syncs and writes that were done.
+    pub fn done(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.syncs, state.writes)
+    }
+
     pub fn segments(&self) -> Vec<String> {
         self.state().names.keys().filter(|name| name.ends_with(".log")).cloned().collect()
     }
