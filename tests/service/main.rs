@@ -1,6 +1,6 @@
 //! Who sees what, the control listener, the end of a node, and the command line, over real sockets.
 //!
-//! Every setting has a test that shows its effect (`public` is the binary beside this one; what a value may be is
+//! Every setting has a test that shows its effect (`public` and `crash` are binaries beside this one; what a value may be is
 //! tested in `settings::a_bad_setting_ends_with_2_before_anything_is_bound` and in the unit tests of the table):
 //!
 //! | setting | its effect |
@@ -25,6 +25,9 @@
 //! | `WS_JWKS` | `public` |
 //! | `WS_JOURNAL` and all that begin so | `crash` |
 //! | `WS_MAX_BODY`, `WS_MAX_EVENT_SIZE` | `posting::limits_hold_to_the_byte` |
+//! | `WS_JOURNAL`, `WS_JOURNAL_SYNC`, `WS_JOURNAL_INTERVAL` | `crash` |
+//! | `WS_JOURNAL_SEGMENT`, `WS_JOURNAL_MAX_BYTES` | `crash` (`restart::a_log_of_bounded_size_forgets_its_oldest_events`) |
+//! | `WS_JOURNAL_MAX_AGE` | `crash` (`restart::events_are_forgotten_at_their_age`) |
 //! | `WS_LOG`, `WS_LOG_FORMAT` | `settings::the_log_has_the_level_and_the_shape_that_were_asked_for` |
 //! | a flag instead of a variable | `settings::a_flag_wins_over_its_variable` |
 
