@@ -309,7 +309,8 @@ fn a_segment_that_is_gone_is_a_gap_and_the_newest_a_new_epoch() {
 
 #[test]
 fn an_end_that_no_torn_write_explains_is_a_new_epoch() {
-    let damages: [(&str, u64, fn(&mut Vec<u8>)); 5] = [
+    type Damage = (&'static str, u64, fn(&mut Vec<u8>));
+    let damages: [Damage; 5] = [
         ("a bit of the last record", 8, |bytes| *bytes.last_mut().unwrap() ^= 1),
         ("its length", 8, |bytes| {
             let last = bytes.windows(4).rposition(|w| w == record::MAGIC).unwrap();

@@ -123,7 +123,7 @@ impl Rig {
     pub fn post(&mut self, events: usize, filler: usize) {
         for _ in 0..events {
             self.last += 1;
-            let key = (self.last % 2 == 0).then(|| format!("key-{}", self.last));
+            let key = self.last.is_multiple_of(2).then(|| format!("key-{}", self.last));
             let at = self.now.get().wall;
             self.journal.append(entry(self.last, filler, key.as_deref(), at));
         }
