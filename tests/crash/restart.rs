@@ -123,26 +123,6 @@ fn a_log_of_bounded_size_forgets_its_oldest_events() {
     assert_eq!(site.post(&large(300)), [301]);
 }
 
-#[test]
-fn events_are_forgotten_at_their_age() {
-    let mut site = Site::new(&[("WS_JOURNAL_MAX_AGE", "1000"), ("WS_HISTORY_EVENTS", "1")]);
-    site.start_ready();
-    let epoch = site.epoch();
-    site.post(&json!([order("o_1", "c"), order("o_2", "c")]));
-    let mut last = 2;
-    // An old segment goes once there is a younger one.
-    wait_until("the first events are gone", || {
-        last = site.post(&order("o", "c"))[0];
-        site.resume(&epoch, 0).1["data"]["recovered"] == false
-    });
-    let (events, gap) = site.history(0);
-    assert!(gap && ids(&events)[0] > 2 && ids(&events).last() == Some(&last), "{events:?}");
-    site.kill();
-    site.start_ready();
-    assert_eq!(site.epoch(), epoch);
-    assert_eq!(site.post(&order("o", "c")), [last + 1]);
-}
-
 /// A clean end, or a sync before each answer, leaves nothing that a loss of power could take. Any other end before the
 /// machine itself was started anew may have lost what somebody saw: ids must not be taken for those of before.
 #[test]

@@ -23,11 +23,11 @@
 //! | `WS_CONTROL_ADDR`, `WS_CONTROL_TOKEN` | `listeners::tcp_asks_for_the_token_on_every_request` |
 //! | `WS_JWT_SECRET` | `commands::a_minted_token_is_accepted_by_a_node_with_the_secret`, `public` |
 //! | `WS_JWKS` | `public` |
-//! | `WS_JOURNAL` and all that begin so | `crash` |
 //! | `WS_MAX_BODY`, `WS_MAX_EVENT_SIZE` | `posting::limits_hold_to_the_byte` |
-//! | `WS_JOURNAL`, `WS_JOURNAL_SYNC`, `WS_JOURNAL_INTERVAL` | `crash` |
+//! | `WS_JOURNAL` | `crash` |
+//! | `WS_JOURNAL_SYNC`, `WS_JOURNAL_INTERVAL` | `crash` (`bounds::the_policy_says_when_the_log_is_forced_to_the_disk`) |
 //! | `WS_JOURNAL_SEGMENT`, `WS_JOURNAL_MAX_BYTES` | `crash` (`restart::a_log_of_bounded_size_forgets_its_oldest_events`) |
-//! | `WS_JOURNAL_MAX_AGE` | `crash` (`restart::events_are_forgotten_at_their_age`) |
+//! | `WS_JOURNAL_MAX_AGE` | `crash` (`bounds::what_is_too_old_goes`) |
 //! | `WS_LOG`, `WS_LOG_FORMAT` | `settings::the_log_has_the_level_and_the_shape_that_were_asked_for` |
 //! | a flag instead of a variable | `settings::a_flag_wins_over_its_variable` |
 
