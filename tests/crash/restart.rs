@@ -74,7 +74,8 @@ fn a_key_is_forgotten_after_its_window_whoever_was_alive_meanwhile() {
     // A machine that took so long for all that proves nothing.
     assert!(again == [1] || began.elapsed() >= WINDOW, "the window is not over yet");
     wait_until("the key is forgotten", || site.post(&with_key("o", "k")) == [2]);
-    assert!(began.elapsed() >= WINDOW);
+    // Two clocks that count whole milliseconds.
+    assert!(began.elapsed() + Duration::from_millis(10) >= WINDOW, "{:?}", began.elapsed());
     site.kill();
     let began = Instant::now();
     site.start_ready();
@@ -102,8 +103,7 @@ fn a_log_of_bounded_size_forgets_its_oldest_events() {
             site.kill();
             site.start_ready();
         }
-        let bytes: u64 = site.segments().iter().map(|path| fs::metadata(path).unwrap().len()).sum();
-        assert!(bytes < (1 << 20) + 3 * (64 << 10), "{bytes} bytes are kept");
+        wait_until("what is too much is gone", || site.metric("journal_bytes") <= 1 << 20);
         let (events, gap) = site.history(0);
         let first = ids(&events)[0];
         assert!(gap && first > 100, "{first}");

@@ -112,13 +112,13 @@ impl Run<'_> {
             self.stage.tell(|state| state.up = false);
             self.stage.wait("nothing went wrong", |_| true);
         }
-        // Whoever saw little of late now needs what is on the disk only.
+        // Whoever did not see the very last event now needs what is on the disk only.
         self.settings(0);
-        self.site.set("WS_HISTORY_EVENTS", "50");
+        self.site.set("WS_HISTORY_EVENTS", "1");
         self.site.start();
         self.stage.up();
         let held = self.look(seed);
-        let tally = &self.stage.look().tally;
+        let tally = self.stage.look().tally.clone();
         assert!(
             tally.resumes > 0 && tally.replayed > 0 && tally.asks > 0,
             "it got where it should: {tally:?}"

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::load::VIEWERS;
@@ -43,7 +43,7 @@ pub struct State {
 }
 
 /// What happened in a run.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub resumes: u64,
     pub replayed: u64,
@@ -62,8 +62,9 @@ impl Stage {
         Stage { state: Mutex::new(State::default()), changed: Condvar::new() }
     }
 
+    /// Also where somebody failed in the middle of a change: what that was is told by then.
     pub fn look(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes something, and tells everybody.
@@ -96,18 +97,19 @@ impl Stage {
                 drop(state);
                 panic!("{told}");
             }
-            state = self.changed.wait_timeout(state, left).unwrap().0;
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// Waits until something changes, or a moment: for what nobody tells.
     pub fn rest(&self, moment: Duration) {
-        drop(self.changed.wait_timeout(self.look(), moment).unwrap());
+        drop(self.changed.wait_timeout(self.look(), moment).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Waits for a node. `false`: the run is over.
     pub fn wait_up(&self) -> bool {
-        let state = self.changed.wait_while(self.look(), |state| !state.up && !state.stop).unwrap();
+        let state = self.changed.wait_while(self.look(), |state| !state.up && !state.stop);
+        let state = state.unwrap_or_else(PoisonError::into_inner);
         !state.stop
     }
 
