@@ -32,6 +32,15 @@ pub enum Control {
     Tcp(SocketAddr, Option<String>),
 }
 
+/// A stream to a control listener.
+#[derive(Debug)]
+pub enum Link {
+    /// Of a Unix socket.
+    Unix(UnixStream),
+    /// Of TCP.
+    Tcp(TcpStream),
+}
+
 impl Control {
     /// What `--control` names (a path, or `IP:PORT` with the token of `WS_CONTROL_TOKEN`), else where nodes usually are.
     pub fn find(named: Option<&str>, env: impl Fn(&str) -> Option<String>) -> Control {
@@ -41,6 +50,27 @@ impl Control {
                 Ok(address) => Control::Tcp(address, env("WS_CONTROL_TOKEN")),
                 Err(_) => Control::Sockets(vec![text.into()]),
             },
+        }
+    }
+
+    /// A connection for many requests, without timeouts, and the token that each of them has to bring.
+    ///
+    /// # Errors
+    /// One sentence: no node there.
+    pub fn open(&self) -> Result<(Link, Option<&str>), String> {
+        let failed = |e: io::Error| format!("can't connect to the node: {e}");
+        match self {
+            Control::Sockets(paths) => {
+                let (stream, _) = connect(paths)?;
+                stream.set_read_timeout(None).map_err(failed)?;
+                stream.set_write_timeout(None).map_err(failed)?;
+                Ok((Link::Unix(stream), None))
+            }
+            Control::Tcp(address, token) => {
+                let stream = TcpStream::connect_timeout(address, TIMEOUT).map_err(failed)?;
+                stream.set_nodelay(true).map_err(failed)?;
+                Ok((Link::Tcp(stream), token.as_deref()))
+            }
         }
     }
 

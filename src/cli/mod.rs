@@ -3,6 +3,7 @@
 //! Flags of a node and their help are read from the table of settings, and the environment by the same table, so that
 //! there is one place where a setting is described. Exit codes: 0 done, 1 failed, 2 refused before it began.
 
+mod bench;
 mod check;
 mod control;
 mod emit;
@@ -40,6 +41,7 @@ pub fn main(run: fn(Settings) -> ExitCode) -> ExitCode {
         Some(("token", arguments)) => token::run(arguments, env),
         Some(("stats", arguments)) => stats::run(arguments, env),
         Some(("check", arguments)) => check::run(arguments, env),
+        Some(("bench", arguments)) => bench::run(arguments, env),
         Some((name, _)) => output::refuse(&format!("{name} is no command")),
     }
 }
@@ -59,6 +61,7 @@ fn command() -> Command {
             token::command(),
             stats::command(),
             check::command(),
+            bench::command(),
         ])
         .after_help(
             "Every flag of a node is an environment variable too, named in brackets; the flag wins. Durations are milliseconds, \

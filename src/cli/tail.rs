@@ -1,6 +1,6 @@
 //! `omnicast tail`: a client that prints what a role sees, and comes back when its connection ends.
 
-mod address;
+pub(in crate::cli) mod address;
 mod retry;
 mod session;
 mod show;

@@ -1,0 +1,545 @@
+//! A thread with very many clients: it moves their bytes and does what it is ordered to.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use hdrhistogram::Histogram;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::cli::bench::client::{Client, Counts, Desk, Ended, Goal, Phase};
+use crate::cli::bench::crowd::{Crowd, Pace};
+use crate::cli::bench::frames::Rest;
+use crate::cli::bench::process::{Usage, own_thread};
+use crate::cli::bench::schedule::latencies;
+use crate::cli::bench::talk::Entry;
+use crate::cli::output::now_ms;
+
+/// The token of the thread's own waker.
+pub const WAKER: Token = Token(usize::MAX);
+/// Bytes taken from a socket at once.
+const READ_BYTES: usize = 256 << 10;
+/// What a slow client reads each [`SLOW_TICK`]: 10 kB a second.
+const SLOW_BYTES: usize = 1024;
+const SLOW_TICK: Duration = Duration::from_millis(100);
+/// Receive buffer of those that are slow or paused, so that not the kernel but the server has to wait for them.
+const SLOW_BUFFER_BYTES: usize = 4096;
+/// Clients of one source address: a node that limits connections by address allows 200.
+const CLIENTS_PER_ADDRESS: u32 = 150;
+
+/// The one clock of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Begins now.
+    pub fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    /// Nanoseconds since the start.
+    pub fn now_ns(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What all threads of a run know.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Its number.
+    pub id: u32,
+    /// Its clock.
+    pub clock: Clock,
+    /// Who is who.
+    pub crowd: Arc<Crowd>,
+    /// How to come in.
+    pub entry: Arc<Entry>,
+    /// Where to.
+    pub address: SocketAddr,
+}
+
+/// Deliveries to prompt clients so far, and the number that somebody waits for.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// So far.
+    pub delivered: AtomicU64,
+    /// Waited for.
+    pub target: AtomicU64,
+}
+
+/// What was published, lane by lane.
+#[derive(Debug, Clone, Default)]
+pub struct Published {
+    /// The next number.
+    pub ends: Vec<u64>,
+    /// Numbers that the node refused: nobody gets them.
+    pub refused: Vec<HashSet<u64>>,
+}
+
+/// What a thread is told to do.
+#[derive(Debug)]
+pub enum Order {
+    /// Connect all that are away, at most `in_flight` at once.
+    Connect { goal: Goal, lanes: Vec<u64>, in_flight: usize },
+    /// Drop all connections at once, without a word.
+    Cut,
+    /// Hand in the counts and begin anew.
+    Report,
+    /// Let the slow and the paused read on.
+    Release,
+    /// See who did not get what it must.
+    Audit(Arc<Published>),
+}
+
+/// What it answers.
+#[derive(Debug)]
+pub enum Reply {
+    /// Everybody is where it was to go, or failed.
+    Connected(Arrived),
+    /// Nobody is connected.
+    Cut,
+    /// The counts.
+    Report(Box<Report>),
+    /// Who got what.
+    Audit(Audit),
+}
+
+/// The end of a connect.
+#[derive(Debug, Clone)]
+pub struct Arrived {
+    /// How many are there.
+    pub ready: u64,
+    /// When the last one came, in ns since the start of the run.
+    pub at_ns: u64,
+    /// From the first step to the last, in us.
+    pub took: Histogram<u64>,
+}
+
+/// What a thread counted since the last report.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Deliveries.
+    pub counts: Counts,
+    /// Ends of connections of prompt clients, and failures to connect, by cause.
+    pub failures: BTreeMap<String, u64>,
+    /// What the thread has used so far.
+    pub usage: Usage,
+}
+
+/// Who got what it must.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Deliveries that prompt clients miss.
+    pub lost: u64,
+    /// Slow and paused clients that have everything.
+    pub complete: u64,
+    /// Slow and paused clients that the node ended, by cause.
+    pub ended: BTreeMap<String, u64>,
+    /// Slow and paused clients that live and miss something.
+    pub incomplete: u64,
+}
+
+struct Slot {
+    client: Client,
+    socket: Option<TcpStream>,
+    rest: Rest,
+    began_ns: u64,
+    ended: Option<Ended>,
+}
+
+/// The thread.
+pub struct Worker {
+    run: Run,
+    poll: Poll,
+    slots: Vec<Slot>,
+    orders: Receiver<Order>,
+    replies: Sender<Reply>,
+    progress: Arc<Progress>,
+    reached: Sender<()>,
+    counts: Counts,
+    failures: BTreeMap<String, u64>,
+    hint: usize,
+    buffer: Vec<u8>,
+    out: Vec<u8>,
+    /// Clients that are still to set out, by slot.
+    waiting: VecDeque<usize>,
+    flying: usize,
+    in_flight: usize,
+    arrived: Option<Arrived>,
+    slow_tick: Instant,
+    released: bool,
+}
+
+/// The ends of a thread's channels.
+pub struct Lines {
+    /// Orders come here.
+    pub orders: Receiver<Order>,
+    /// Answers go there.
+    pub replies: Sender<Reply>,
+    /// Told when the target of the progress is reached.
+    pub reached: Sender<()>,
+}
+
+impl Worker {
+    /// With the clients of a range.
+    pub fn new(run: Run, clients: Range<u32>, poll: Poll, lines: Lines, progress: Arc<Progress>) -> Worker {
+        let slots = clients.map(|index| Slot {
+            client: Client::new(index, run.crowd.pace(index)),
+            socket: None,
+            rest: Rest::default(),
+            began_ns: 0,
+            ended: None,
+        });
+        Worker {
+            slots: slots.collect(),
+            run,
+            poll,
+            orders: lines.orders,
+            replies: lines.replies,
+            reached: lines.reached,
+            progress,
+            counts: Counts::new(),
+            failures: BTreeMap::new(),
+            hint: 0,
+            buffer: vec![0; READ_BYTES],
+            out: Vec::new(),
+            waiting: VecDeque::new(),
+            flying: 0,
+            in_flight: 1,
+            arrived: None,
+            slow_tick: Instant::now(),
+            released: false,
+        }
+    }
+
+    /// Works until nobody is left to give orders.
+    ///
+    /// # Errors
+    /// Those of polling.
+    pub fn work(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(4096);
+        loop {
+            match self.poll.poll(&mut events, Some(SLOW_TICK)) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                polled => polled?,
+            }
+            let received = self.counts.received;
+            for event in events.iter().filter(|event| event.token() != WAKER) {
+                self.turn(
+                    event.token().0,
+                    event.is_writable(),
+                    event.is_readable() || event.is_read_closed(),
+                );
+            }
+            if self.slow_tick.elapsed() >= SLOW_TICK {
+                self.slow_tick = Instant::now();
+                self.read_slowly();
+            }
+            self.set_out();
+            self.tell_progress(self.counts.received - received);
+            loop {
+                match self.orders.try_recv() {
+                    Ok(order) => self.obey(order),
+                    Err(crossbeam_channel::TryRecvError::Empty) => break,
+                    Err(crossbeam_channel::TryRecvError::Disconnected) => return Ok(()),
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Connect { goal, lanes, in_flight } => {
+                self.in_flight = in_flight;
+                self.arrived = Some(Arrived { ready: 0, at_ns: 0, took: latencies() });
+                for (slot, state) in self.slots.iter_mut().enumerate().filter(|(_, s)| s.socket.is_none()) {
+                    state.client.set_out(goal, &lanes);
+                    state.ended = None;
+                    self.waiting.push_back(slot);
+                }
+                self.set_out();
+            }
+            Order::Cut => {
+                for state in &mut self.slots {
+                    if let Some(socket) = state.socket.take() {
+                        // A reset: nobody waits, and no port stays behind.
+                        let _ = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+                    }
+                    state.client.phase = Phase::Away;
+                    state.rest.clear();
+                }
+                self.waiting.clear();
+                self.flying = 0;
+                self.answer(Reply::Cut);
+            }
+            Order::Report => {
+                let report = Report {
+                    counts: std::mem::replace(&mut self.counts, Counts::new()),
+                    failures: std::mem::take(&mut self.failures),
+                    usage: own_thread(),
+                };
+                self.answer(Reply::Report(Box::new(report)));
+            }
+            Order::Release => self.release(),
+            Order::Audit(published) => {
+                let audit = self.audit(&published);
+                self.answer(Reply::Audit(audit));
+            }
+        }
+    }
+
+    fn answer(&self, reply: Reply) {
+        // Without a reader the run is over, which the next look for orders shows.
+        let _ = self.replies.send(reply);
+    }
+
+    fn tell_progress(&self, received: u64) {
+        if received == 0 {
+            return;
+        }
+        let before = self.progress.delivered.fetch_add(received, Ordering::SeqCst);
+        let target = self.progress.target.load(Ordering::SeqCst);
+        if before < target && before + received >= target {
+            let _ = self.reached.try_send(()); // One that waits already is enough.
+        }
+    }
+
+    /// Starts as many connections as may be under way.
+    fn set_out(&mut self) {
+        while self.flying < self.in_flight
+            && let Some(slot) = self.waiting.pop_front()
+        {
+            self.flying += 1;
+            self.slots[slot].began_ns = self.run.clock.now_ns();
+            match self.connect(slot) {
+                Ok(socket) => self.slots[slot].socket = Some(socket),
+                Err(e) => self.fail(slot, Ended(format!("can't connect: {e}"))),
+            }
+        }
+        if self.flying == 0
+            && self.waiting.is_empty()
+            && let Some(arrived) = self.arrived.take()
+        {
+            self.answer(Reply::Connected(arrived));
+        }
+    }
+
+    fn connect(&self, slot: usize) -> io::Result<TcpStream> {
+        let address = self.run.address;
+        let client = &self.slots[slot].client;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        if client.pace() != Pace::Prompt {
+            socket.set_recv_buffer_size(SLOW_BUFFER_BYTES)?;
+        }
+        if address.ip().is_loopback() && address.is_ipv4() {
+            socket.bind(&SocketAddr::from((source(client.index()), 0)).into())?;
+        }
+        match socket.connect(&address.into()) {
+            Err(e) if e.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
+                return Err(e);
+            }
+            _ => {}
+        }
+        let mut socket = TcpStream::from_std(socket.into());
+        self.poll.registry().register(&mut socket, Token(slot), Interest::READABLE | Interest::WRITABLE)?;
+        Ok(socket)
+    }
+
+    /// A socket has something to do.
+    fn turn(&mut self, slot: usize, writable: bool, readable: bool) {
+        let Some(state) = self.slots.get(slot).filter(|state| state.socket.is_some()) else { return };
+        if state.client.phase == Phase::Connecting {
+            let broken = state.socket.as_ref().and_then(|socket| socket.take_error().ok().flatten());
+            if let Some(e) = broken {
+                self.fail(slot, Ended(format!("can't connect: {e}")));
+                return;
+            }
+            if !writable {
+                return;
+            }
+            self.converse(slot, |client, _, desk| {
+                client.connected(desk);
+                Ok(())
+            });
+        }
+        if readable {
+            self.read(slot, READ_BYTES, true);
+        }
+    }
+
+    /// Reads what is there, at most `limit` bytes at once and, where `whole`, until there is no more.
+    fn read(&mut self, slot: usize, limit: usize, whole: bool) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        loop {
+            let Some(socket) = self.slots[slot].socket.as_mut() else { break };
+            match socket.read(&mut buffer[..limit]) {
+                Ok(0) => {
+                    let ended = self.slots[slot].client.cut();
+                    self.fail(slot, ended);
+                    break;
+                }
+                Ok(n) => {
+                    self.converse(slot, |client, rest, desk| {
+                        rest.feed(&buffer[..n], |b| client.take(b, desk))
+                    });
+                    if n < limit || !whole {
+                        break;
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => {
+                    let ended = match self.slots[slot].client.cut() {
+                        Ended(words) if words.starts_with("cut off") => {
+                            Ended(format!("cut off: {}", e.kind()))
+                        }
+                        announced => announced,
+                    };
+                    self.fail(slot, ended);
+                    break;
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    /// Lets a client act, sends what it wants to say, and sees whether it has arrived.
+    fn converse(
+        &mut self,
+        slot: usize,
+        act: impl FnOnce(&mut Client, &mut Rest, &mut Desk<'_>) -> Result<(), Ended>,
+    ) {
+        let state = &mut self.slots[slot];
+        let before = state.client.phase;
+        self.out.clear();
+        let entering = before != Phase::Live;
+        let mut desk = Desk {
+            crowd: &self.run.crowd,
+            entry: &self.run.entry,
+            run: self.run.id,
+            now_ns: self.run.clock.now_ns(),
+            wall_ms: if entering { now_ms() } else { 0 },
+            hint: &mut self.hint,
+            counts: &mut self.counts,
+            out: &mut self.out,
+        };
+        let acted = act(&mut state.client, &mut state.rest, &mut desk);
+        if !self.out.is_empty()
+            && let Some(socket) = state.socket.as_mut()
+        {
+            // A few hundred bytes to a socket that nothing was sent on: it takes them, or it is broken, and then the next
+            // read says why.
+            let _ = socket.write(&self.out);
+        }
+        match acted {
+            Err(ended) => self.fail(slot, ended),
+            Ok(()) if entering && self.slots[slot].client.phase == Phase::Live => self.arrive(slot),
+            Ok(()) => {}
+        }
+    }
+
+    fn arrive(&mut self, slot: usize) {
+        self.flying = self.flying.saturating_sub(1);
+        let now_ns = self.run.clock.now_ns();
+        let state = &mut self.slots[slot];
+        if let Some(arrived) = &mut self.arrived {
+            arrived.ready += 1;
+            arrived.at_ns = now_ns;
+            arrived.took.saturating_record(now_ns.saturating_sub(state.began_ns) / 1000);
+        }
+        if state.client.pace() != Pace::Prompt
+            && !self.released
+            && let Some(socket) = state.socket.as_mut()
+        {
+            // Nobody tells it that there is something to read.
+            let _ = self.poll.registry().deregister(socket);
+        }
+    }
+
+    fn fail(&mut self, slot: usize, ended: Ended) {
+        let state = &mut self.slots[slot];
+        if !matches!(state.client.phase, Phase::Away | Phase::Live) {
+            self.flying = self.flying.saturating_sub(1);
+        }
+        if state.client.pace() == Pace::Prompt || state.client.phase != Phase::Live {
+            *self.failures.entry(ended.0.clone()).or_default() += 1;
+        }
+        state.ended = Some(ended);
+        state.client.phase = Phase::Away;
+        state.socket = None;
+        state.rest.clear();
+    }
+
+    fn read_slowly(&mut self) {
+        if self.released || self.run.crowd.plan().slow <= 0.0 {
+            return;
+        }
+        for slot in 0..self.slots.len() {
+            let client = &self.slots[slot].client;
+            if client.pace() == Pace::Slow && client.phase == Phase::Live {
+                self.read(slot, SLOW_BYTES, false);
+            }
+        }
+    }
+
+    fn release(&mut self) {
+        self.released = true;
+        for slot in 0..self.slots.len() {
+            let state = &mut self.slots[slot];
+            if state.client.pace() == Pace::Prompt {
+                continue;
+            }
+            if let Some(socket) = state.socket.as_mut() {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                if self.poll.registry().register(socket, Token(slot), interest).is_ok() {
+                    self.read(slot, READ_BYTES, true);
+                }
+            }
+        }
+    }
+
+    fn audit(&self, published: &Published) -> Audit {
+        let mut audit = Audit::default();
+        let refused =
+            |lane: usize, seq: u64| published.refused.get(lane).is_some_and(|set| set.contains(&seq));
+        for state in &self.slots {
+            let lost = state.client.lost(&self.run.crowd, &published.ends, refused);
+            match (&state.ended, state.client.pace()) {
+                (_, Pace::Prompt) => audit.lost += lost,
+                (Some(ended), _) => *audit.ended.entry(ended.0.clone()).or_default() += 1,
+                (None, _) if lost == 0 => audit.complete += 1,
+                (None, _) => audit.incomplete += 1,
+            }
+        }
+        audit
+    }
+}
+
+/// The loopback address that a client comes from: 127.0.0.2 and on.
+fn source(client: u32) -> IpAddr {
+    let [_, b, c, d] = (2 + client / CLIENTS_PER_ADDRESS).to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(127, b, c, d))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_come_from_several_addresses() {
+        for (client, address) in
+            [(0, "127.0.0.2"), (149, "127.0.0.2"), (150, "127.0.0.3"), (40_000, "127.0.1.12")]
+        {
+            assert_eq!(source(client).to_string(), address);
+        }
+    }
+}
