@@ -45,9 +45,18 @@ impl Stamp {
         Some((stamp, at))
     }
 
-    fn text(self) -> String {
-        format!("{:08x}-{:04x}-{:010x}-{:016x}", self.run, self.lane, self.seq, self.due_ns)
+    fn write(self, out: &mut Vec<u8>) {
+        write_hex(self.run.into(), 8, out);
+        for (number, digits) in [(self.lane.into(), 4), (self.seq, 10), (self.due_ns, 16)] {
+            out.push(b'-');
+            write_hex(number, digits, out);
+        }
     }
+}
+
+fn write_hex(number: u64, digits: u32, out: &mut Vec<u8>) {
+    let digit = |shift: u32| b"0123456789abcdef"[(number >> (4 * shift)) as usize & 15];
+    out.extend((0..digits).rev().map(digit));
 }
 
 fn hex(digits: &[u8]) -> Option<u64> {
@@ -75,8 +84,14 @@ pub fn key(key: u32) -> String {
     format!("bench_key_{key}")
 }
 
-/// Type and payload for each namespace of the built-in policy; `OWNER` becomes the owner's user.
-const SHAPES: [(&str, &str, &str); 6] = [
+/// A namespace, its type, and its fields.
+type Shape = (&'static str, &'static str, &'static str);
+
+/// What becomes the owner's user.
+const OWNER: &str = "OWNER";
+
+/// For each namespace of the built-in policy.
+const SHAPES: [Shape; 6] = [
     (
         "orders",
         "order:created",
@@ -105,55 +120,76 @@ const SHAPES: [(&str, &str, &str); 6] = [
     ("system", "system:notification", r#""title":"Bench","message":"One of very many","severity":"info""#),
 ];
 
-/// Makes the events of a run.
+/// Makes the events of a run. Everything but stamp and names is made once: posts are to cost the node more than us.
 #[derive(Debug, Clone)]
 pub struct Maker {
     run: u32,
     /// Bytes that a client gets of each event, as far as its fields allow.
     bytes: usize,
+    /// As many bytes as the longest padding has.
+    padding: String,
 }
 
 impl Maker {
     /// For a run; events get `bytes` bytes of payload on the wire, or what they need.
     pub fn new(run: u32, bytes: usize) -> Maker {
-        Maker { run, bytes }
+        Maker { run, bytes, padding: "x".repeat(bytes) }
     }
 
-    /// The body of a post.
-    pub fn posted(&self, crowd: &Crowd, lane: u16, seq: u64, due_ns: u64) -> String {
-        let (kind, _, data) = self.parts(crowd, Stamp { run: self.run, lane, seq, due_ns });
+    /// The body of a post, at the end of `out`.
+    pub fn write_posted(&self, crowd: &Crowd, lane: u16, seq: u64, due_ns: u64, out: &mut Vec<u8>) {
         let address = crowd.address(seq);
-        let key = address.key.map(|k| format!(r#","key":"{}""#, key(k))).unwrap_or_default();
-        let to = address.to.map(|client| format!(r#","userIds":["{}"]"#, user(client))).unwrap_or_default();
-        format!(r#"{{"type":"{kind}"{key}{to},"data":{data}}}"#)
+        let shape = shape(crowd, address.namespace);
+        push(out, &["{\"type\":\"", shape.1, "\""]);
+        if let Some(asked) = address.key {
+            push(out, &[",\"key\":\"", &key(asked), "\""]);
+        }
+        if let Some(client) = address.to {
+            push(out, &[",\"userIds\":[\"", &user(client), "\"]"]);
+        }
+        push(out, &[",\"data\":"]);
+        self.write_data(shape, address.owner, Stamp { run: self.run, lane, seq, due_ns }, out);
+        out.push(b'}');
     }
 
-    /// The event as a client gets it, for servers that add nothing.
-    pub fn ready(&self, crowd: &Crowd, lane: u16, seq: u64, due_ns: u64) -> String {
-        let (kind, namespace, data) = self.parts(crowd, Stamp { run: self.run, lane, seq, due_ns });
-        format!(
-            r#"{{"type":"{kind}","namespace":"{namespace}","data":{data},"timestamp":1700000000000,"id":"{}"}}"#,
-            seq + 1
-        )
+    /// The event as a client gets it, at the end of `out`: for servers that add nothing.
+    pub fn write_ready(&self, crowd: &Crowd, lane: u16, seq: u64, due_ns: u64, out: &mut Vec<u8>) {
+        let address = crowd.address(seq);
+        let shape = shape(crowd, address.namespace);
+        push(out, &["{\"type\":\"", shape.1, "\",\"namespace\":\"", shape.0, "\",\"data\":"]);
+        self.write_data(shape, address.owner, Stamp { run: self.run, lane, seq, due_ns }, out);
+        push(out, &[",\"timestamp\":1700000000000,\"id\":\"", &(seq + 1).to_string(), "\"}"]);
     }
 
-    fn parts<'a>(&self, crowd: &'a Crowd, stamp: Stamp) -> (&'static str, &'a str, String) {
+    fn write_data(&self, shape: &Shape, owner: u32, stamp: Stamp, out: &mut Vec<u8>) {
         /// The wrapping of an event, with an id of seven digits: `{"type":"","namespace":"","data":,"timestamp":N,"id":"N"}`.
         const WRAPPING_BYTES: usize = 75;
-        let address = crowd.address(stamp.seq);
-        let namespace = &crowd.plan().namespaces[address.namespace];
-        let shape = SHAPES.iter().find(|(name, ..)| name == namespace);
-        let (_, kind, fields) = shape.expect("the crowd has namespaces of the built-in policy only");
-        let fields = fields.replace("OWNER", &user(address.owner));
-        let mut data = format!(r#"{{"bench":"{}",{fields}}}"#, stamp.text());
-        let bytes = WRAPPING_BYTES + kind.len() + namespace.len() + data.len();
-        if let Some(missing) = self.bytes.checked_sub(bytes).filter(|missing| *missing > r#","pad":"""#.len())
-        {
-            data.pop();
-            data.push_str(&format!(r#","pad":"{}"}}"#, "x".repeat(missing - r#","pad":"""#.len())));
+        /// `,"pad":""`
+        const PAD_BYTES: usize = 9;
+        let start = out.len();
+        push(out, &["{\"bench\":\""]);
+        stamp.write(out);
+        push(out, &["\","]);
+        match shape.2.split_once(OWNER) {
+            Some((before, after)) => push(out, &[before, &user(owner), after]),
+            None => push(out, &[shape.2]),
         }
-        (kind, namespace, data)
+        let bytes = WRAPPING_BYTES + shape.1.len() + shape.0.len() + (out.len() - start) + 1;
+        if let Some(missing) = self.bytes.checked_sub(bytes + PAD_BYTES) {
+            push(out, &[",\"pad\":\"", &self.padding[..missing], "\""]);
+        }
+        out.push(b'}');
     }
+}
+
+fn shape(crowd: &Crowd, namespace: usize) -> &'static Shape {
+    let namespace = &crowd.plan().namespaces[namespace];
+    let shape = SHAPES.iter().find(|(name, ..)| name == namespace);
+    shape.expect("the crowd has namespaces of the built-in policy only")
+}
+
+fn push(out: &mut Vec<u8>, parts: &[&str]) {
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
 }
 
 #[cfg(test)]
@@ -162,21 +198,27 @@ mod tests {
     use crate::cli::bench::crowd::tests::plan;
     use crate::policy::{Policy, Rules};
 
+    fn text(write: impl Fn(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
     const ALL: [&str; 6] = ["orders", "customers", "products", "inventory", "payments", "system"];
 
     #[test]
     fn a_stamp_is_found_again_wherever_it_stands() {
         let stamp = Stamp { run: 0xfeed_0001, lane: 7, seq: 123_456, due_ns: u64::MAX - 1 };
-        let text = format!(r#"{{"data":{{"bench":"{}","a":1}},"id":"77"}}"#, stamp.text());
-        for hint in [0, 9, text.len(), usize::MAX / 2] {
-            assert_eq!(Stamp::find(text.as_bytes(), hint), Some((stamp, 9)), "{hint}");
+        let data = format!(r#"{{"data":{{"bench":"{}","a":1}},"id":"77"}}"#, text(|out| stamp.write(out)));
+        for hint in [0, 9, data.len(), usize::MAX / 2] {
+            assert_eq!(Stamp::find(data.as_bytes(), hint), Some((stamp, 9)), "{hint}");
         }
-        assert_eq!(id_of(text.as_bytes()), b"77");
+        assert_eq!(id_of(data.as_bytes()), b"77");
         for foreign in ["", "{}", r#"{"bench":""#, r#"{"bench":"feed0001-0007"}"#] {
             assert_eq!(Stamp::find(foreign.as_bytes(), 1), None, "{foreign}");
             assert_eq!(id_of(foreign.as_bytes()), b"", "{foreign}");
         }
-        let bad = text.replace("feed0001", "feedX001");
+        let bad = data.replace("feed0001", "feedX001");
         assert_eq!(Stamp::find(bad.as_bytes(), 9), None);
     }
 
@@ -185,11 +227,11 @@ mod tests {
         let crowd = Crowd::new(plan(10, &[("admin", 1)], &ALL)).unwrap();
         let maker = Maker::new(1, 400);
         for seq in 1_000_000..1_000_006 {
-            let posted = maker.posted(&crowd, 0, seq, 5);
+            let posted = text(|out| maker.write_posted(&crowd, 0, seq, 5, out));
             let rules = Rules { max_event_bytes: 1 << 20, validate: true };
             let draft = Policy::builtin().draft_posted(&posted, &rules);
             assert!(draft.is_ok(), "{posted}: {draft:?}");
-            let ready = maker.ready(&crowd, 0, seq, 5);
+            let ready = text(|out| maker.write_ready(&crowd, 0, seq, 5, out));
             assert_eq!(ready.len(), 400, "{ready}");
             assert_eq!(id_of(ready.as_bytes()), (seq + 1).to_string().as_bytes());
             assert_eq!(Stamp::find(ready.as_bytes(), 0).unwrap().0.seq, seq);
@@ -203,7 +245,8 @@ mod tests {
             to_one: true,
             ..plan(10, &[("admin", 1)], &["orders"])
         });
-        let posted = Maker::new(1, 0).posted(&crowd.unwrap(), 0, 14, 5);
+        let crowd = crowd.unwrap();
+        let posted = text(|out| Maker::new(1, 0).write_posted(&crowd, 0, 14, 5, out));
         for part in [r#""key":"bench_key_2""#, r#""userIds":["bench_4"]"#, r#""customerId":"bench_4""#] {
             assert!(posted.contains(part), "{part} in {posted}");
         }

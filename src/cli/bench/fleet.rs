@@ -111,7 +111,7 @@ impl Fleet {
                 Some(sum) => {
                     sum.ready += arrived.ready;
                     sum.at_ns = sum.at_ns.max(arrived.at_ns);
-                    sum.took.add(&arrived.took).expect("both grow as needed");
+                    sum.took.add(&arrived.took).expect("both have the same bounds");
                 }
             }
         }

@@ -177,8 +177,7 @@ impl Poster {
     fn post(&mut self, load: &Load<'_>, now_ns: u64) {
         self.body.clear();
         for i in 0..load.kind.batch as u64 {
-            let event = load.maker.posted(load.crowd, self.lane, self.next + i, now_ns);
-            self.body.extend_from_slice(event.as_bytes());
+            load.maker.write_posted(load.crowd, self.lane, self.next + i, now_ns, &mut self.body);
             if load.kind.batch > 1 {
                 self.body.push(b'\n');
             }

@@ -162,7 +162,7 @@ pub fn command() -> Command {
 }
 
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value).help(help)
+    Arg::new(name).long(name).value_name(value).help(help).allow_negative_numbers(true)
 }
 
 fn number(name: &'static str, value: &'static str, help: &'static str) -> Arg {

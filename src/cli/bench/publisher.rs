@@ -114,18 +114,21 @@ impl Publisher {
     pub fn publish(&mut self, dues_ns: impl Iterator<Item = u64>) -> Result<(), String> {
         let mut out = std::mem::take(&mut self.out);
         out.clear();
+        let mut body = Vec::new();
         for due_ns in dues_ns {
             let seq = self.next;
             self.next += 1;
             match &self.wire {
                 Wire::Posts { token, .. } => {
-                    let body = self.maker.posted(&self.crowd, self.lane, seq, due_ns);
-                    write_post(body.as_bytes(), token.as_deref(), &mut out);
+                    body.clear();
+                    self.maker.write_posted(&self.crowd, self.lane, seq, due_ns, &mut body);
+                    write_post(&body, token.as_deref(), &mut out);
                     self.waiting.push_back(seq);
                 }
                 Wire::Messages(_) => {
-                    let text = self.maker.ready(&self.crowd, self.lane, seq, due_ns);
-                    client_frame(1, text.as_bytes(), &mut out);
+                    body.clear();
+                    self.maker.write_ready(&self.crowd, self.lane, seq, due_ns, &mut body);
+                    client_frame(1, &body, &mut out);
                 }
             }
         }

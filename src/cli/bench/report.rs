@@ -532,9 +532,9 @@ mod tests {
         let line = text.lines().find(|line| line.starts_with("closed")).unwrap();
         let cells: Vec<_> = line.split_whitespace().collect();
         let expected = [
-            "closed", "2", "9/10", "1", "0", "0", "10", "1.50", "500.0", "900.0", "990.0", "999.0", "1000.4",
+            "closed", "2", "9/10", "1", "0", "0", "10", "1.50", "500.2", "900.1", "990.2", "999.4", "1000.4",
         ];
-        assert_eq!(cells[..12], expected[..12], "{text}");
+        assert_eq!(cells, expected, "{text}");
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["phases"][0]["deliveries"]["lost"], 1);
         assert_eq!(json["phases"][0]["cpuUs"], 1.5);

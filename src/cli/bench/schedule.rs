@@ -80,9 +80,11 @@ impl Slip {
     }
 }
 
-/// An empty histogram of microseconds, good to three digits.
+/// An empty histogram of microseconds, good to three digits. What takes longer than an hour counts as an hour.
 pub fn latencies() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are allowed")
+    /// An hour.
+    const US_MAX: u64 = 3_600_000_000;
+    Histogram::new_with_bounds(1, US_MAX, 3).expect("the bounds and three digits are allowed")
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ const SLOW_BYTES: usize = 1024;
 const SLOW_TICK: Duration = Duration::from_millis(100);
 /// Receive buffer of those that are slow or paused, so that not the kernel but the server has to wait for them.
 const SLOW_BUFFER_BYTES: usize = 4096;
+/// The same once they are let: what waits comes in good time.
+const RELEASED_BUFFER_BYTES: usize = 1 << 20;
 /// Clients of one source address: a node that limits connections by address allows 200.
 const CLIENTS_PER_ADDRESS: u32 = 150;
 
@@ -151,6 +153,8 @@ struct Slot {
     socket: Option<TcpStream>,
     rest: Rest,
     began_ns: u64,
+    /// Whether it counts among those that are under way.
+    flying: bool,
     ended: Option<Ended>,
 }
 
@@ -172,6 +176,8 @@ pub struct Worker {
     waiting: VecDeque<usize>,
     flying: usize,
     in_flight: usize,
+    /// Clients that have set out, or are to, and have neither arrived nor failed.
+    expected: usize,
     arrived: Option<Arrived>,
     slow_tick: Instant,
     released: bool,
@@ -195,6 +201,7 @@ impl Worker {
             socket: None,
             rest: Rest::default(),
             began_ns: 0,
+            flying: false,
             ended: None,
         });
         Worker {
@@ -213,6 +220,7 @@ impl Worker {
             waiting: VecDeque::new(),
             flying: 0,
             in_flight: 1,
+            expected: 0,
             arrived: None,
             slow_tick: Instant::now(),
             released: false,
@@ -264,6 +272,7 @@ impl Worker {
                     state.ended = None;
                     self.waiting.push_back(slot);
                 }
+                self.expected = self.waiting.len();
                 self.set_out();
             }
             Order::Cut => {
@@ -273,10 +282,11 @@ impl Worker {
                         let _ = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
                     }
                     state.client.phase = Phase::Away;
+                    state.flying = false;
                     state.rest.clear();
                 }
                 self.waiting.clear();
-                self.flying = 0;
+                (self.flying, self.expected) = (0, 0);
                 self.answer(Reply::Cut);
             }
             Order::Report => {
@@ -317,14 +327,14 @@ impl Worker {
             && let Some(slot) = self.waiting.pop_front()
         {
             self.flying += 1;
+            self.slots[slot].flying = true;
             self.slots[slot].began_ns = self.run.clock.now_ns();
             match self.connect(slot) {
                 Ok(socket) => self.slots[slot].socket = Some(socket),
                 Err(e) => self.fail(slot, Ended(format!("can't connect: {e}"))),
             }
         }
-        if self.flying == 0
-            && self.waiting.is_empty()
+        if self.expected == 0
             && let Some(arrived) = self.arrived.take()
         {
             self.answer(Reply::Connected(arrived));
@@ -379,8 +389,7 @@ impl Worker {
     /// Reads what is there, at most `limit` bytes at once and, where `whole`, until there is no more.
     fn read(&mut self, slot: usize, limit: usize, whole: bool) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        loop {
-            let Some(socket) = self.slots[slot].socket.as_mut() else { break };
+        while let Some(socket) = self.slots[slot].socket.as_mut() {
             match socket.read(&mut buffer[..limit]) {
                 Ok(0) => {
                     let ended = self.slots[slot].client.cut();
@@ -443,12 +452,22 @@ impl Worker {
         match acted {
             Err(ended) => self.fail(slot, ended),
             Ok(()) if entering && self.slots[slot].client.phase == Phase::Live => self.arrive(slot),
+            // What one missed is no part of connecting: all are to be behind at the same time.
+            Ok(()) if self.slots[slot].client.is_back_in() => self.land(slot),
             Ok(()) => {}
         }
     }
 
+    /// One less is under way.
+    fn land(&mut self, slot: usize) {
+        if std::mem::take(&mut self.slots[slot].flying) {
+            self.flying -= 1;
+        }
+    }
+
     fn arrive(&mut self, slot: usize) {
-        self.flying = self.flying.saturating_sub(1);
+        self.land(slot);
+        self.expected = self.expected.saturating_sub(1);
         let now_ns = self.run.clock.now_ns();
         let state = &mut self.slots[slot];
         if let Some(arrived) = &mut self.arrived {
@@ -466,9 +485,10 @@ impl Worker {
     }
 
     fn fail(&mut self, slot: usize, ended: Ended) {
+        self.land(slot);
         let state = &mut self.slots[slot];
         if !matches!(state.client.phase, Phase::Away | Phase::Live) {
-            self.flying = self.flying.saturating_sub(1);
+            self.expected = self.expected.saturating_sub(1);
         }
         if state.client.pace() == Pace::Prompt || state.client.phase != Phase::Live {
             *self.failures.entry(ended.0.clone()).or_default() += 1;
@@ -499,6 +519,7 @@ impl Worker {
                 continue;
             }
             if let Some(socket) = state.socket.as_mut() {
+                let _ = socket2::SockRef::from(&*socket).set_recv_buffer_size(RELEASED_BUFFER_BYTES);
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 if self.poll.registry().register(socket, Token(slot), interest).is_ok() {
                     self.read(slot, READ_BYTES, true);
