@@ -7,7 +7,7 @@ use crate::cli::bench::client::{Counts, Goal};
 use crate::cli::bench::crowd::{Crowd, Pace};
 use crate::cli::bench::event::Maker;
 use crate::cli::bench::fleet::{Fleet, Gathered, ranges};
-use crate::cli::bench::options::Options;
+use crate::cli::bench::options::{Options, Scenario};
 use crate::cli::bench::process::{Usage, own_thread};
 use crate::cli::bench::progress::Bar;
 use crate::cli::bench::publisher::Publisher;
@@ -145,20 +145,22 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// A few events before it counts.
+    /// A few events before it counts: of the kind that follows, since a server may wait for a whole burst.
     ///
     /// # Errors
     /// As for the phases.
     pub fn warm_up(&mut self) -> Result<(), String> {
         let mark = self.begin("warming up", WARM_UP_EVENTS)?;
         let first = self.publisher.next();
-        self.one_at_a_time(&mark, WARM_UP_EVENTS)?;
+        let bursts_only = |scenario: &Scenario| matches!(scenario, Scenario::Storm | Scenario::Burst);
+        if self.options.scenarios.iter().all(bursts_only) {
+            self.at_once(&mark, 1)?;
+        } else {
+            self.one_at_a_time(&mark, WARM_UP_EVENTS)?;
+        }
         let phase = self.end(&mark, "warm-up", first, None)?;
-        self.report.account(
-            "warm-up",
-            phase.deliveries,
-            &Generator { kept_schedule: true, ..Generator::default() },
-        );
+        let calm = Generator { kept_schedule: true, ..Generator::default() };
+        self.report.account("warm-up", phase.deliveries, &calm);
         Ok(())
     }
 
@@ -193,10 +195,15 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// As for `closed`.
     pub fn burst(&mut self) -> Result<(), String> {
-        let Options { burst, bursts, .. } = *self.options;
-        let name = format!("burst of {burst}");
-        let mark = self.begin(&name, bursts)?;
+        let name = format!("burst of {}", self.options.burst);
+        let mark = self.begin(&name, self.options.bursts)?;
         let first = self.publisher.next();
+        self.at_once(&mark, self.options.bursts)?;
+        self.finish(name, &mark, first, None)
+    }
+
+    fn at_once(&mut self, mark: &Mark, bursts: u64) -> Result<(), String> {
+        let burst = self.options.burst;
         let mut due = mark.delivered;
         for round in 0..bursts {
             let next = self.publisher.next();
@@ -212,7 +219,7 @@ impl<'a> Bench<'a> {
             }
             self.bar.at(round + 1);
         }
-        self.finish(name, &mark, first, None)
+        Ok(())
     }
 
     /// Events at a rate, whatever the node does.
