@@ -17,11 +17,13 @@ mod answers;
 mod client;
 mod comeback;
 mod crowd;
+mod dial;
 mod event;
 mod fleet;
 mod frames;
 mod load;
 mod options;
+mod orders;
 mod phases;
 mod plot;
 mod posting;
@@ -30,8 +32,10 @@ mod progress;
 mod publisher;
 mod report;
 mod schedule;
+mod session;
 mod spawn;
 mod stream;
+mod tables;
 mod talk;
 mod target;
 mod worker;
@@ -48,9 +52,9 @@ use crate::node::descriptors;
 use crowd::Crowd;
 use fleet::ranges;
 use options::{Options, Scenario};
-use phases::Bench;
 use progress::Bar;
 use report::Report;
+use session::Bench;
 use target::Target;
 
 pub use options::command;
@@ -94,7 +98,7 @@ fn measure(
     }
     let mut target = find()?;
     let storm = options.scenarios.contains(&Scenario::Storm) && target.is_node();
-    let upgraded = storm.then(|| phases::upgrades(options, &target, crowd, bar)).transpose()?;
+    let upgraded = storm.then(|| session::upgrades(options, &target, crowd, bar)).transpose()?;
     if storm && target.is_spawned() {
         target = find()?; // A fresh one: what the last clients left in its memory is not to be counted.
     }

@@ -269,7 +269,7 @@ fn help_tells_every_setting_and_version_the_version() {
         assert!(help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}[")), "{flag} in {help}");
         assert!(help.contains(&format!("[{name}")), "{name} in {help}");
     }
-    for command in ["serve", "emit", "tail", "history", "token", "stats", "check"] {
+    for command in ["serve", "emit", "tail", "history", "token", "stats", "check", "bench"] {
         assert!(help.contains(&format!("  {command} ")), "{command}");
         let output = omnicast(&[command, "--help"], &[], "");
         assert_eq!(output.status.code(), Some(0));

@@ -35,6 +35,7 @@
 mod support;
 
 mod address;
+mod bench;
 mod catalogue;
 mod commands;
 mod history;

@@ -15,13 +15,14 @@ use crate::cli::bench::crowd::{Crowd, Plan};
 use crate::cli::bench::event::Maker;
 use crate::cli::bench::fleet::Gathered;
 use crate::cli::bench::options::Options;
-use crate::cli::bench::phases::{Bench, publish_due};
+use crate::cli::bench::orders::Clock;
+use crate::cli::bench::phases::publish_due;
 use crate::cli::bench::progress::Bar;
 use crate::cli::bench::publisher::Publisher;
 use crate::cli::bench::report::{Comeback, Deliveries, Latency, Report};
 use crate::cli::bench::schedule::{Schedule, Slip};
+use crate::cli::bench::session::Bench;
 use crate::cli::bench::target::Target;
-use crate::cli::bench::worker::Clock;
 
 /// Events a second.
 const RATE: f64 = 40.0;

@@ -10,10 +10,9 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use mio::{Poll, Waker};
 
 use crate::cli::bench::client::{Counts, Goal};
+use crate::cli::bench::orders::{Arrived, Audit, Lines, Order, Progress, Published, Reply, Report, Run};
 use crate::cli::bench::process::Usage;
-use crate::cli::bench::worker::{
-    Arrived, Audit, Lines, Order, Progress, Published, Reply, Report, Run, WAKER, Worker,
-};
+use crate::cli::bench::worker::{WAKER, Worker};
 
 /// Without a single delivery for so long, what is missing counts as lost.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -11,8 +11,8 @@ use mio::{Events, Interest, Poll, Token};
 use crate::cli::bench::answers::{Answers, is_accepted, write_post};
 use crate::cli::bench::crowd::Crowd;
 use crate::cli::bench::event::Maker;
+use crate::cli::bench::orders::Clock;
 use crate::cli::bench::schedule::latencies;
-use crate::cli::bench::worker::Clock;
 use crate::cli::control::{Control, Link};
 
 /// An answer takes no longer: it waits for the disk at most.

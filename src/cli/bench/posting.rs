@@ -6,8 +6,8 @@ use hdrhistogram::Histogram;
 
 use crate::cli::bench::event::Maker;
 use crate::cli::bench::load::{Kind, Load};
-use crate::cli::bench::phases::{Bench, Mark, deliveries};
 use crate::cli::bench::report::{Latency, Posts};
+use crate::cli::bench::session::{Bench, Mark, deliveries};
 
 /// Messages that may be under way to a server that does not answer them.
 const WINDOW: u64 = 256;

@@ -1,25 +1,23 @@
 //! A thread with very many clients: it moves their bytes and does what it is ordered to.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::cli::bench::client::{Client, Counts, Desk, Ended, Goal, Phase};
-use crate::cli::bench::crowd::{Crowd, Pace};
+use crate::cli::bench::client::{Client, Counts, Desk, Ended, Phase};
+use crate::cli::bench::crowd::Pace;
+use crate::cli::bench::dial::{dial, widen};
 use crate::cli::bench::frames::Rest;
-use crate::cli::bench::process::{Usage, own_thread};
+use crate::cli::bench::orders::{Arrived, Audit, Lines, Order, Progress, Published, Reply, Report, Run};
+use crate::cli::bench::process::own_thread;
 use crate::cli::bench::schedule::latencies;
-use crate::cli::bench::talk::Entry;
 use crate::cli::output::now_ms;
 
 /// The token of the thread's own waker.
@@ -29,124 +27,6 @@ const READ_BYTES: usize = 256 << 10;
 /// What a slow client reads each [`SLOW_TICK`]: 10 kB a second.
 const SLOW_BYTES: usize = 1024;
 const SLOW_TICK: Duration = Duration::from_millis(100);
-/// Receive buffer of those that are slow or paused, so that not the kernel but the server has to wait for them.
-const SLOW_BUFFER_BYTES: usize = 4096;
-/// The same once they are let: what waits comes in good time.
-const RELEASED_BUFFER_BYTES: usize = 1 << 20;
-/// Clients of one source address: a node that limits connections by address allows 200.
-const CLIENTS_PER_ADDRESS: u32 = 150;
-
-/// The one clock of a run.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock(Instant);
-
-impl Clock {
-    /// Begins now.
-    pub fn start() -> Clock {
-        Clock(Instant::now())
-    }
-
-    /// Nanoseconds since the start.
-    pub fn now_ns(&self) -> u64 {
-        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-}
-
-/// What all threads of a run know.
-#[derive(Debug, Clone)]
-pub struct Run {
-    /// Its number.
-    pub id: u32,
-    /// Its clock.
-    pub clock: Clock,
-    /// Who is who.
-    pub crowd: Arc<Crowd>,
-    /// How to come in.
-    pub entry: Arc<Entry>,
-    /// Where to.
-    pub address: SocketAddr,
-}
-
-/// Deliveries to prompt clients so far, and the number that somebody waits for.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// So far.
-    pub delivered: AtomicU64,
-    /// Waited for.
-    pub target: AtomicU64,
-}
-
-/// What was published, lane by lane.
-#[derive(Debug, Clone, Default)]
-pub struct Published {
-    /// The next number.
-    pub ends: Vec<u64>,
-    /// Numbers that the node refused: nobody gets them.
-    pub refused: Vec<HashSet<u64>>,
-}
-
-/// What a thread is told to do.
-#[derive(Debug)]
-pub enum Order {
-    /// Connect all that are away, at most `in_flight` at once.
-    Connect { goal: Goal, lanes: Vec<u64>, in_flight: usize },
-    /// Drop all connections at once, without a word.
-    Cut,
-    /// Hand in the counts and begin anew.
-    Report,
-    /// Let the slow and the paused read on.
-    Release,
-    /// See who did not get what it must.
-    Audit(Arc<Published>),
-}
-
-/// What it answers.
-#[derive(Debug)]
-pub enum Reply {
-    /// Everybody is where it was to go, or failed.
-    Connected(Arrived),
-    /// Nobody is connected.
-    Cut,
-    /// The counts.
-    Report(Box<Report>),
-    /// Who got what.
-    Audit(Audit),
-}
-
-/// The end of a connect.
-#[derive(Debug, Clone)]
-pub struct Arrived {
-    /// How many are there.
-    pub ready: u64,
-    /// When the last one came, in ns since the start of the run.
-    pub at_ns: u64,
-    /// From the first step to the last, in us.
-    pub took: Histogram<u64>,
-}
-
-/// What a thread counted since the last report.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// Deliveries.
-    pub counts: Counts,
-    /// Ends of connections of prompt clients, and failures to connect, by cause.
-    pub failures: BTreeMap<String, u64>,
-    /// What the thread has used so far.
-    pub usage: Usage,
-}
-
-/// Who got what it must.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Audit {
-    /// Deliveries that prompt clients miss.
-    pub lost: u64,
-    /// Slow and paused clients that have everything.
-    pub complete: u64,
-    /// Slow and paused clients that the node ended, by cause.
-    pub ended: BTreeMap<String, u64>,
-    /// Slow and paused clients that live and miss something.
-    pub incomplete: u64,
-}
 
 struct Slot {
     client: Client,
@@ -181,16 +61,6 @@ pub struct Worker {
     arrived: Option<Arrived>,
     slow_tick: Instant,
     released: bool,
-}
-
-/// The ends of a thread's channels.
-pub struct Lines {
-    /// Orders come here.
-    pub orders: Receiver<Order>,
-    /// Answers go there.
-    pub replies: Sender<Reply>,
-    /// Told when the target of the progress is reached.
-    pub reached: Sender<()>,
 }
 
 impl Worker {
@@ -329,7 +199,14 @@ impl Worker {
             self.flying += 1;
             self.slots[slot].flying = true;
             self.slots[slot].began_ns = self.run.clock.now_ns();
-            match self.connect(slot) {
+            let client = &self.slots[slot].client;
+            match dial(
+                self.run.address,
+                client.index(),
+                client.pace() != Pace::Prompt,
+                Token(slot),
+                &self.poll,
+            ) {
                 Ok(socket) => self.slots[slot].socket = Some(socket),
                 Err(e) => self.fail(slot, Ended(format!("can't connect: {e}"))),
             }
@@ -339,29 +216,6 @@ impl Worker {
         {
             self.answer(Reply::Connected(arrived));
         }
-    }
-
-    fn connect(&self, slot: usize) -> io::Result<TcpStream> {
-        let address = self.run.address;
-        let client = &self.slots[slot].client;
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
-        if client.pace() != Pace::Prompt {
-            socket.set_recv_buffer_size(SLOW_BUFFER_BYTES)?;
-        }
-        if address.ip().is_loopback() && address.is_ipv4() {
-            socket.bind(&SocketAddr::from((source(client.index()), 0)).into())?;
-        }
-        match socket.connect(&address.into()) {
-            Err(e) if e.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
-                return Err(e);
-            }
-            _ => {}
-        }
-        let mut socket = TcpStream::from_std(socket.into());
-        self.poll.registry().register(&mut socket, Token(slot), Interest::READABLE | Interest::WRITABLE)?;
-        Ok(socket)
     }
 
     /// A socket has something to do.
@@ -519,7 +373,7 @@ impl Worker {
                 continue;
             }
             if let Some(socket) = state.socket.as_mut() {
-                let _ = socket2::SockRef::from(&*socket).set_recv_buffer_size(RELEASED_BUFFER_BYTES);
+                widen(socket);
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 if self.poll.registry().register(socket, Token(slot), interest).is_ok() {
                     self.read(slot, READ_BYTES, true);
@@ -542,25 +396,5 @@ impl Worker {
             }
         }
         audit
-    }
-}
-
-/// The loopback address that a client comes from: 127.0.0.2 and on.
-fn source(client: u32) -> IpAddr {
-    let [_, b, c, d] = (2 + client / CLIENTS_PER_ADDRESS).to_be_bytes();
-    IpAddr::V4(Ipv4Addr::new(127, b, c, d))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clients_come_from_several_addresses() {
-        for (client, address) in
-            [(0, "127.0.0.2"), (149, "127.0.0.2"), (150, "127.0.0.3"), (40_000, "127.0.1.12")]
-        {
-            assert_eq!(source(client).to_string(), address);
-        }
     }
 }
