@@ -1,13 +1,15 @@
 //! `omnicast bench`, on nodes small enough for a test.
 
+use std::io::Read;
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Output;
 
 use serde_json::{Value, json};
 use tungstenite::handshake::server::{Request, Response};
 
-use crate::support::{Node, SECRET, omnicast};
+use crate::support::{Node, SECRET, omnicast, wait_until};
 
 /// Runs a bench in `directory`, and reads its JSON.
 fn bench(directory: &Path, arguments: &str) -> (Output, Value) {
@@ -159,6 +161,28 @@ fn those_that_come_back_get_what_they_missed_once() {
     assert!(number(comeback, "/behind") >= 300.0 && number(comeback, "/p99Ratio") > 0.0, "{comeback}");
     assert_eq!(comeback["deliveries"]["received"], comeback["deliveries"]["expected"]);
     assert_eq!(report["sound"], true);
+}
+
+#[test]
+fn a_signal_ends_the_node_of_its_own_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_omnicast"))
+        .args(["bench", "--spawn", "--connections", "5", "--scenario", "open", "--seconds", "600"])
+        .env_clear()
+        .env("TMPDIR", directory.path())
+        .spawn()
+        .unwrap();
+    let mut control = None;
+    wait_until("the node listens", || {
+        let entries = std::fs::read_dir(directory.path()).unwrap().flatten();
+        control = entries.map(|e| UnixStream::connect(e.path().join("control.sock"))).find_map(Result::ok);
+        control.is_some()
+    });
+    let stopped = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert!(stopped.unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
+    assert_eq!(control.unwrap().read(&mut [0]).unwrap_or(0), 0, "the node is gone");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "and its directory");
 }
 
 /// A server that upgrades a publisher and a client, and hands on each message as `copies` says.

@@ -105,10 +105,12 @@ fn steps(bench: &mut Bench<'_>, valve: &Valve, rate: f64) -> Result<Comeback, St
     let quiet = bench.fleet.gather(staying.clone())?;
     bench.note(&quiet);
 
-    let mark = bench.begin("coming back", 0)?;
+    let bar = bench.bar;
+    let mark = bench.begin("coming back", options.returning.into())?;
     let behind = valve.posted.load(Ordering::SeqCst) - cut_at;
     let began_ns = bench.run.clock.now_ns();
-    let arrived = bench.fleet.connect(returning.clone(), Goal::Back, &[], options.in_flight)?;
+    let arrived =
+        bench.fleet.connect(returning.clone(), Goal::Back, &[], options.in_flight, |n| bar.at(n))?;
     let cpu_seconds = bench.cpu_us(&mark, 1).map(|us| us / 1e6);
     let meanwhile = bench.fleet.gather(staying.clone())?;
     let back = bench.fleet.gather(returning)?;

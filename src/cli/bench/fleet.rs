@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Nothing that a thread is ordered to do takes longer, but for what a server is slow with.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// Time between two looks at what is under way.
+const TICK: Duration = Duration::from_millis(100);
+
 /// One thread.
 struct Crew {
     orders: Sender<Order>,
@@ -84,9 +87,7 @@ impl Fleet {
     }
 
     fn reply(&self, crew: usize) -> Result<Reply, String> {
-        let late =
-            |_| "a thread of clients does not answer; the server is too slow, or it failed".to_string();
-        self.crews[crew].replies.recv_timeout(REPLY_TIMEOUT).map_err(late)
+        self.crews[crew].replies.recv_timeout(REPLY_TIMEOUT).map_err(|_| silent())
     }
 
     /// Connects the clients of some threads, and waits until all are where they go or failed.
@@ -99,12 +100,23 @@ impl Fleet {
         goal: Goal,
         lanes: &[u64],
         in_flight: usize,
+        tick: impl Fn(u64),
     ) -> Result<Arrived, String> {
+        self.progress.arrived.store(0, Ordering::Relaxed);
         let in_flight = in_flight.div_ceil(crews.len().max(1));
         self.order(crews.clone(), || Order::Connect { goal, lanes: lanes.to_vec(), in_flight });
         let mut all: Option<Arrived> = None;
         for crew in crews {
-            let Reply::Connected(arrived) = self.reply(crew)? else { return Err(out_of_step()) };
+            let deadline = Instant::now() + REPLY_TIMEOUT;
+            let reply = loop {
+                tick(self.progress.arrived.load(Ordering::Relaxed));
+                match self.crews[crew].replies.recv_timeout(TICK) {
+                    Ok(reply) => break reply,
+                    Err(_) if Instant::now() < deadline => {}
+                    Err(_) => return Err(silent()),
+                }
+            };
+            let Reply::Connected(arrived) = reply else { return Err(out_of_step()) };
             match &mut all {
                 None => all = Some(arrived),
                 Some(sum) => {
@@ -189,7 +201,7 @@ impl Fleet {
         let mut before = self.delivered();
         let mut moved = Instant::now();
         while before < target {
-            let _ = self.reached.recv_timeout(Duration::from_millis(100));
+            let _ = self.reached.recv_timeout(TICK);
             let now = self.delivered();
             if now != before {
                 (before, moved) = (now, Instant::now());
@@ -199,6 +211,10 @@ impl Fleet {
         }
         true
     }
+}
+
+fn silent() -> String {
+    "a thread of clients does not answer; the server is too slow, or it failed".into()
 }
 
 fn out_of_step() -> String {

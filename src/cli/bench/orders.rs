@@ -45,13 +45,15 @@ pub struct Run {
     pub address: SocketAddr,
 }
 
-/// Deliveries to prompt clients so far, and the number that somebody waits for.
+/// Deliveries to prompt clients so far, the number that somebody waits for, and arrivals.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// So far.
     pub delivered: AtomicU64,
     /// Waited for.
     pub target: AtomicU64,
+    /// Clients that got where they were to go.
+    pub arrived: AtomicU64,
 }
 
 /// What was published, lane by lane.

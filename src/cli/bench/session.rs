@@ -97,8 +97,14 @@ impl<'a> Bench<'a> {
         let before = memory();
         let mark = self.begin(name, clients)?;
         let began_ns = self.run.clock.now_ns();
-        let arrived =
-            self.fleet.connect(self.fleet.all(), goal, &self.published.ends, self.options.in_flight)?;
+        let bar = self.bar;
+        let arrived = self.fleet.connect(
+            self.fleet.all(),
+            goal,
+            &self.published.ends,
+            self.options.in_flight,
+            |n| bar.at(n),
+        )?;
         let cpu_us = self.cpu_us(&mark, arrived.ready);
         let seconds = arrived.at_ns.saturating_sub(began_ns) as f64 / 1e9;
         let rss = before.zip(memory()).map(|(before, after)| after.saturating_sub(before));

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,9 +25,12 @@ pub struct Spawned {
     child: Child,
     directory: PathBuf,
     url: String,
-    /// What a signal has to clean up.
-    ward: Arc<Mutex<Option<(Pid, PathBuf)>>>,
 }
+
+/// What a signal has to clean up: the node that runs.
+static WARD: Mutex<Option<(Pid, PathBuf)>> = Mutex::new(None);
+/// One thread watches for signals, however many nodes come one after the other.
+static WATCH: Once = Once::new();
 
 impl Spawned {
     /// Starts this same executable as a node that admits `connections`. Nothing of the environment's settings holds for it
@@ -71,14 +74,14 @@ impl Spawned {
                 return Err(failed(e));
             }
         };
-        let ward = Arc::new(Mutex::new(Some((Pid::from_child(&child), directory.clone()))));
+        *ward() = Some((Pid::from_child(&child), directory.clone()));
+        WATCH.call_once(stop_with_us);
         let mut line = String::new();
         if let Some(out) = child.stdout.take() {
             let _ = BufReader::new(out).read_line(&mut line); // Without a line there is no URL in it.
         }
         let url = line.split_whitespace().find(|word| word.starts_with("ws://")).map(str::to_owned);
-        let node = Spawned { child, directory, url: url.clone().unwrap_or_default(), ward };
-        node.stop_with_us().map_err(failed)?;
+        let node = Spawned { child, directory, url: url.clone().unwrap_or_default() };
         if url.is_none() {
             return Err("the node did not start; what it says stands above".into());
         }
@@ -99,28 +102,30 @@ impl Spawned {
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
+}
 
-    /// Leaves nothing behind where a signal ends this process.
-    fn stop_with_us(&self) -> std::io::Result<()> {
-        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
-        let ward = self.ward.clone();
-        std::thread::spawn(move || {
-            if let Some(signal) = signals.forever().next() {
-                let ward = ward.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some((pid, directory)) = ward {
-                    let _ = kill_process(pid, Signal::KILL); // It may be gone already.
-                    remove(&directory);
-                }
-                std::process::exit(128 + signal);
+fn ward() -> MutexGuard<'static, Option<(Pid, PathBuf)>> {
+    WARD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Leaves nothing behind where a signal ends this process.
+fn stop_with_us() {
+    // Without the handler a signal ends this process all the same, and leaves the node.
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return };
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            if let Some((pid, directory)) = ward().take() {
+                let _ = kill_process(pid, Signal::KILL); // It may be gone already.
+                remove(&directory);
             }
-        });
-        Ok(())
-    }
+            std::process::exit(128 + signal);
+        }
+    });
 }
 
 impl Drop for Spawned {
     fn drop(&mut self) {
-        self.ward.lock().unwrap_or_else(PoisonError::into_inner).take();
+        ward().take();
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let deadline = Instant::now() + STOP_TIMEOUT;
         while Instant::now() < deadline {

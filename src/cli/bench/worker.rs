@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
@@ -27,6 +28,17 @@ const READ_BYTES: usize = 256 << 10;
 /// What a slow client reads each [`SLOW_TICK`]: 10 kB a second.
 const SLOW_BYTES: usize = 1024;
 const SLOW_TICK: Duration = Duration::from_millis(100);
+
+/// How long a socket is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// One read.
+    Once,
+    /// Until there is no more.
+    Empty,
+    /// Until its end, which was announced.
+    End,
+}
 
 struct Slot {
     client: Client,
@@ -110,11 +122,7 @@ impl Worker {
             }
             let received = self.counts.received;
             for event in events.iter().filter(|event| event.token() != WAKER) {
-                self.turn(
-                    event.token().0,
-                    event.is_writable(),
-                    event.is_readable() || event.is_read_closed(),
-                );
+                self.turn(event);
             }
             if self.slow_tick.elapsed() >= SLOW_TICK {
                 self.slow_tick = Instant::now();
@@ -219,7 +227,8 @@ impl Worker {
     }
 
     /// A socket has something to do.
-    fn turn(&mut self, slot: usize, writable: bool, readable: bool) {
+    fn turn(&mut self, event: &Event) {
+        let slot = event.token().0;
         let Some(state) = self.slots.get(slot).filter(|state| state.socket.is_some()) else { return };
         if state.client.phase == Phase::Connecting {
             let broken = state.socket.as_ref().and_then(|socket| socket.take_error().ok().flatten());
@@ -227,7 +236,7 @@ impl Worker {
                 self.fail(slot, Ended(format!("can't connect: {e}")));
                 return;
             }
-            if !writable {
+            if !event.is_writable() {
                 return;
             }
             self.converse(slot, |client, _, desk| {
@@ -235,13 +244,15 @@ impl Worker {
                 Ok(())
             });
         }
-        if readable {
-            self.read(slot, READ_BYTES, true);
+        if event.is_read_closed() {
+            self.read(slot, READ_BYTES, Until::End);
+        } else if event.is_readable() {
+            self.read(slot, READ_BYTES, Until::Empty);
         }
     }
 
-    /// Reads what is there, at most `limit` bytes at once and, where `whole`, until there is no more.
-    fn read(&mut self, slot: usize, limit: usize, whole: bool) {
+    /// Reads what is there, at most `limit` bytes at once.
+    fn read(&mut self, slot: usize, limit: usize, until: Until) {
         let mut buffer = std::mem::take(&mut self.buffer);
         while let Some(socket) = self.slots[slot].socket.as_mut() {
             match socket.read(&mut buffer[..limit]) {
@@ -254,7 +265,8 @@ impl Worker {
                     self.converse(slot, |client, rest, desk| {
                         rest.feed(&buffer[..n], |b| client.take(b, desk))
                     });
-                    if n < limit || !whole {
+                    // With a buffer that is not full the socket is empty, and an edge tells of more.
+                    if until == Until::Once || until == Until::Empty && n < limit {
                         break;
                     }
                 }
@@ -326,6 +338,7 @@ impl Worker {
         let state = &mut self.slots[slot];
         if let Some(arrived) = &mut self.arrived {
             arrived.ready += 1;
+            self.progress.arrived.fetch_add(1, Ordering::Relaxed);
             arrived.at_ns = now_ns;
             arrived.took.saturating_record(now_ns.saturating_sub(state.began_ns) / 1000);
         }
@@ -360,7 +373,7 @@ impl Worker {
         for slot in 0..self.slots.len() {
             let client = &self.slots[slot].client;
             if client.pace() == Pace::Slow && client.phase == Phase::Live {
-                self.read(slot, SLOW_BYTES, false);
+                self.read(slot, SLOW_BYTES, Until::Once);
             }
         }
     }
@@ -376,7 +389,7 @@ impl Worker {
                 widen(socket);
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 if self.poll.registry().register(socket, Token(slot), interest).is_ok() {
-                    self.read(slot, READ_BYTES, true);
+                    self.read(slot, READ_BYTES, Until::Empty);
                 }
             }
         }
