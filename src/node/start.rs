@@ -123,10 +123,6 @@ impl Node {
         let clock = Clock::start();
         let window = Bounds { items: settings.history_events, bytes: settings.history_bytes };
         let mut config = assemble::config(settings, &epoch).map_err(StartError::Setting)?;
-        let legacy = Legacy::open(settings, &config.policy, window, epoch, clock.now())
-            .map_err(|e| machine(e.to_string()))?;
-        config.epoch = legacy.epoch.as_str().into();
-        let config = Arc::new(config);
         let mut admission = Admission::new(
             settings.max_connections,
             settings.max_connections_per_ip,
@@ -156,6 +152,12 @@ impl Node {
         };
         let control_address = tcp.as_ref().and_then(|(tcp, _)| tcp.local_addr().ok());
 
+        // Behind everything that can fail for a reason of the moment, such as a port that is taken: a
+        // log that was opened has not been left in good order until its node ends so.
+        let legacy = Legacy::open(settings, &config.policy, window, epoch, clock.now())
+            .map_err(|e| machine(e.to_string()))?;
+        config.epoch = legacy.epoch.as_str().into();
+        let config = Arc::new(config);
         let (inbox_in, inbox_out) = bounded(INBOX_MAX);
         let (ended_in, ended_out) = bounded(settings.shards + 3);
         let control_poll = Poll::new().map_err(|e| machine(e.to_string()))?;
