@@ -1,7 +1,7 @@
 //! What one connection still has to send: shared frames, by reference.
 //!
 //! An idle connection has no outbox at all. Data waits in one lane, in order; control frames
-//! (the newest pong, a ping) have their own room and go out at the next frame boundary, so
+//! (the newest pongs, a ping) have their own room and go out at the next frame boundary, so
 //! that a full lane never makes a live client look dead.
 
 use std::collections::VecDeque;
@@ -14,6 +14,10 @@ use crate::wire::frame::next_boundary;
 /// Slices offered to one vectored write at most: what the kernel takes (`IOV_MAX`).
 pub const SLICES_MAX: usize = 1024;
 
+/// Pongs that wait at most. RFC 6455 5.5.3 asks for the newest one only, but who sends a few pings
+/// in one breath gets an answer to each.
+pub const PONGS_MAX: usize = 16;
+
 /// Unsent bytes of one connection.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -23,7 +27,8 @@ pub struct Outbox {
     sent: usize,
     /// `chunk` is an HTTP response: it has no frame boundary inside.
     raw: bool,
-    pong: Option<Bytes>,
+    /// The newest [`PONGS_MAX`], oldest first.
+    pongs: VecDeque<Bytes>,
     ping: Option<Bytes>,
     lane: VecDeque<Bytes>,
     bytes: usize,
@@ -62,9 +67,12 @@ impl Outbox {
         }
     }
 
-    /// Owes the peer this pong, and no older one (RFC 6455 5.5.3).
+    /// Owes the peer this pong, behind a bounded number of older ones.
     pub fn push_pong(&mut self, frame: Bytes) {
-        self.pong = Some(frame);
+        if self.pongs.len() == PONGS_MAX {
+            self.pongs.pop_front();
+        }
+        self.pongs.push_back(frame);
         self.make_way();
     }
 
@@ -92,12 +100,12 @@ impl Outbox {
     }
 
     /// Takes the next chunk to send when there is none. Only when some of it is sent: a control
-    /// frame stays in its room, where a newer one replaces it, until it is under way.
+    /// frame stays in its room, where newer ones replace it, until it is under way.
     fn refill(&mut self) {
         while self.chunk.len() == self.sent {
             self.raw = false;
             self.sent = 0;
-            self.chunk = match self.pong.take().or_else(|| self.ping.take()) {
+            self.chunk = match self.pongs.pop_front().or_else(|| self.ping.take()) {
                 Some(frame) => {
                     self.bytes += frame.len();
                     frame
@@ -116,7 +124,7 @@ impl Outbox {
     /// How many slices everything that waits would take.
     #[must_use]
     pub fn parts(&self) -> usize {
-        let controls = usize::from(self.pong.is_some()) + usize::from(self.ping.is_some());
+        let controls = self.pongs.len() + usize::from(self.ping.is_some());
         usize::from(self.chunk.len() > self.sent) + controls + self.lane.len()
     }
 
@@ -124,7 +132,7 @@ impl Outbox {
     /// their bytes.
     pub fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> (usize, usize) {
         let first = self.chunk.get(self.sent..).filter(|rest| !rest.is_empty());
-        let control = self.pong.iter().chain(&self.ping);
+        let control = self.pongs.iter().chain(&self.ping);
         let all = first.into_iter().chain(control.chain(&self.lane).map(|b| &b[..]));
         let (mut n, mut bytes) = (0, 0);
         for (slot, part) in slices.iter_mut().zip(all) {
@@ -161,7 +169,7 @@ impl Outbox {
     /// holds nothing that was meant for one viewer.
     pub fn forfeit(&mut self) -> bool {
         self.lane.clear();
-        self.pong = None;
+        self.pongs.clear();
         self.ping = None;
         let keep = match (self.raw, self.sent) {
             (true, _) => self.chunk.len(),
@@ -195,7 +203,7 @@ impl Outbox {
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.chunk.len() == self.sent && self.lane.is_empty() && self.pong.is_none() && self.ping.is_none()
+        self.chunk.len() == self.sent && self.lane.is_empty() && self.pongs.is_empty() && self.ping.is_none()
     }
 }
 
@@ -320,19 +328,26 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_pong_replaces_one_that_is_not_under_way() {
+    fn of_many_pongs_the_newest_go_out_in_order() {
         let mut outbox = Outbox::new(0);
         let mut wire = vec![];
-        outbox.push_pong(encode_control(Control::Pong, b"1"));
-        send(&mut outbox, 0, &mut wire);
-        outbox.push_pong(encode_control(Control::Pong, b"2"));
+        let pong = |n: usize| encode_control(Control::Pong, &[n as u8]);
+        let sent = |wire: &[u8]| frames(wire).iter().map(|f| usize::from(f.1[0])).collect::<Vec<_>>();
+        // As many as have room are all answered.
+        (0..PONGS_MAX).for_each(|n| outbox.push_pong(pong(n)));
         send(&mut outbox, 1, &mut wire);
-        outbox.push_pong(encode_control(Control::Pong, b"3"));
-        outbox.push_pong(encode_control(Control::Pong, b"4"));
+        // The first one is under way, and cannot be replaced any more.
+        (PONGS_MAX..3 * PONGS_MAX).for_each(|n| outbox.push_pong(pong(n)));
+        assert_eq!(outbox.parts(), 1 + PONGS_MAX);
         while !outbox.is_empty() {
             send(&mut outbox, 1, &mut wire);
         }
-        assert_eq!(frames(&wire), [(10, b"2".to_vec()), (10, b"4".to_vec())]);
+        assert_eq!(sent(&wire), [vec![0], (2 * PONGS_MAX..3 * PONGS_MAX).collect()].concat());
+        assert!(frames(&wire).iter().all(|f| f.0 == 10));
+        (0..PONGS_MAX).for_each(|n| outbox.push_pong(pong(n)));
+        wire.clear();
+        send(&mut outbox, usize::MAX, &mut wire);
+        assert_eq!(sent(&wire), (0..PONGS_MAX).collect::<Vec<_>>());
     }
 
     #[test]
