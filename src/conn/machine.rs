@@ -214,7 +214,7 @@ impl Conn {
         match self.phase {
             Phase::Opening => self.handle_opening(input, cx, changes),
             Phase::Asking | Phase::Draining => {}
-            Phase::Greeting | Phase::Live | Phase::Closing => self.handle_frames(input, cx, changes),
+            _ => self.handle_frames(input, cx, changes),
         }
     }
 
@@ -244,7 +244,7 @@ impl Conn {
             self.phase = Phase::Draining;
             self.shut = true;
         }
-        if matches!(self.phase, Phase::Greeting | Phase::Live | Phase::Closing) {
+        if self.phase.reads_frames() {
             self.assembler = assembler;
         }
     }
@@ -341,9 +341,11 @@ impl Conn {
         if let Some(answer) = answer {
             self.reply(answer, now);
         }
-        let retry = ending.advice() != Advice::Stay;
-        let text = reply::closing(code, ending.word(), retry, retry_after_ms);
-        self.reply(&text, now);
+        if self.phase.hears_closing() {
+            let retry = ending.advice() != Advice::Stay;
+            let text = reply::closing(code, ending.word(), retry, retry_after_ms);
+            self.reply(&text, now);
+        }
         self.send(encode_close(code, ending.word()), now);
         self.phase = Phase::Closing;
     }
@@ -357,7 +359,7 @@ impl Conn {
 
     /// Takes a permit for something that the client sent. Without one, the client is told, and
     /// one that does not stop is closed.
-    fn spend_permit(&mut self, id: Option<&str>, cx: &Context<'_>, changes: &mut Changes) -> bool {
+    pub(super) fn spend_permit(&mut self, id: Option<&str>, cx: &Context<'_>, changes: &mut Changes) -> bool {
         let Err(refused) = self.bucket.try_take(cx.config.message_rate, cx.now.mono) else {
             return true;
         };
@@ -402,6 +404,8 @@ impl Sink for Hearing<'_, '_> {
     fn limit(&self) -> usize {
         match self.conn.phase {
             Phase::Live => self.cx.config.message_bytes_max,
+            #[cfg(feature = "conformance")]
+            Phase::Echoing => super::echo::MESSAGE_BYTES_MAX,
             _ => GREETING_MESSAGE_BYTES.min(self.cx.config.message_bytes_max),
         }
     }
@@ -416,6 +420,10 @@ impl Sink for Hearing<'_, '_> {
             return Flow::Stop;
         }
         match item {
+            #[cfg(feature = "conformance")]
+            Item::Text(text) if conn.phase == Phase::Echoing => conn.echo_text(text, cx, changes),
+            #[cfg(feature = "conformance")]
+            Item::Binary if conn.phase == Phase::Echoing => {}
             Item::Text(text) => conn.handle_text(text, cx, changes),
             Item::Binary => conn.close(Ending::Binary, 0, cx.now, changes),
             Item::Ping(payload) => {
@@ -446,6 +454,14 @@ impl Sink for Hearing<'_, '_> {
     fn empty_fragment(&mut self) -> Flow {
         if self.conn.phase != Phase::Closing {
             self.conn.spend_permit(None, self.cx, self.changes);
+        }
+        Flow::Go
+    }
+
+    #[cfg(feature = "conformance")]
+    fn binary(&mut self, payload: &[u8]) -> Flow {
+        if self.conn.phase == Phase::Echoing {
+            self.conn.echo_binary(payload, self.cx, self.changes);
         }
         Flow::Go
     }

@@ -20,6 +20,8 @@
 
 mod commands;
 pub mod config;
+#[cfg(feature = "conformance")]
+mod echo;
 pub mod interest;
 pub mod machine;
 pub mod opening;

@@ -55,7 +55,7 @@ impl Answer {
 /// What a request wants, when it is not just answered.
 enum Verdict {
     Answer(Answer),
-    Upgrade(crate::wire::upgrade::Upgrade),
+    Upgrade(crate::wire::upgrade::Upgrade, Phase),
     Stats(Option<String>),
 }
 
@@ -166,11 +166,11 @@ impl Conn {
                 self.head = None;
                 self.asked = Some(Box::new(Asked { cors, head_only: head.method == "HEAD" }));
             }
-            Verdict::Upgrade(upgrade) => {
+            Verdict::Upgrade(upgrade, phase) => {
                 let mut out = Vec::with_capacity(160);
                 accept_response(&upgrade, &mut out);
                 self.outbox(cx.now).push_raw(out.into());
-                self.phase = Phase::Greeting;
+                self.phase = phase;
                 self.seated = true;
                 changes.upgraded = true;
                 self.handle_frames(rest, cx, changes);
@@ -181,8 +181,8 @@ impl Conn {
     /// The public listener's one routing table.
     fn decide(&mut self, head: &head::Head<'_>, cx: &Context<'_>) -> Verdict {
         let path = head.path();
-        if path == "/api/ws" {
-            return self.decide_upgrade(head, cx);
+        if let Some(phase) = websocket_at(path) {
+            return self.decide_upgrade(head, phase, cx);
         }
         let cors = allowed_origin(head, cx).unwrap_or_default();
         let answer = match (path, head.method) {
@@ -212,10 +212,10 @@ impl Conn {
         Verdict::Answer(if path.starts_with("/api/ws/") { with_cors(answer, cors) } else { answer })
     }
 
-    fn decide_upgrade(&mut self, head: &head::Head<'_>, cx: &Context<'_>) -> Verdict {
+    fn decide_upgrade(&mut self, head: &head::Head<'_>, phase: Phase, cx: &Context<'_>) -> Verdict {
         let refusal = match check_upgrade(head) {
             Ok(upgrade) => match self.admit(head, cx) {
-                Ok(()) => return Verdict::Upgrade(upgrade),
+                Ok(()) => return Verdict::Upgrade(upgrade, phase),
                 Err(refusal) => refusal,
             },
             Err(UpgradeFault::Method) => {
@@ -258,6 +258,16 @@ impl Conn {
             return Err(unavailable("node_full", "the node is full"));
         }
         Ok(())
+    }
+}
+
+/// The phase that begins with an upgrade at `path`, if there is a WebSocket.
+fn websocket_at(path: &str) -> Option<Phase> {
+    match path {
+        "/api/ws" => Some(Phase::Greeting),
+        #[cfg(feature = "conformance")]
+        super::echo::PATH => Some(Phase::Echoing),
+        _ => None,
     }
 }
 

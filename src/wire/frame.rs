@@ -222,6 +222,13 @@ pub fn encode_text(payload: &[u8]) -> Bytes {
     encode(Opcode::Text, &[payload])
 }
 
+/// A binary frame.
+#[cfg(feature = "conformance")]
+#[must_use]
+pub fn encode_binary(payload: &[u8]) -> Bytes {
+    encode(Opcode::Binary, &[payload])
+}
+
 /// A control frame.
 ///
 /// # Panics

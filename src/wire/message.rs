@@ -17,7 +17,8 @@ use std::str::from_utf8;
 pub enum Item<'a> {
     /// A text message.
     Text(&'a str),
-    /// A binary message begins: told at its header. Its payload is never kept.
+    /// A binary message begins: told at its header. Its payload is not kept, but in a build for
+    /// conformance tests.
     Binary,
     /// A ping, to be answered with its payload.
     Ping(&'a [u8]),
@@ -52,6 +53,25 @@ pub trait Sink {
     /// A fragment without payload came that ends no message: it brings nothing, and no bound on
     /// the bytes of a message ends a stream of them. Says whether to go on.
     fn empty_fragment(&mut self) -> Flow;
+
+    /// Takes the payload of a binary message, after its [`Item::Binary`].
+    #[cfg(feature = "conformance")]
+    fn binary(&mut self, _payload: &[u8]) -> Flow {
+        Flow::Go
+    }
+}
+
+/// Whether the payload of a binary message is kept and handed on: only an echo has a use for it.
+const KEEPS_BINARY: bool = cfg!(feature = "conformance");
+
+#[cfg(feature = "conformance")]
+fn hand_binary(payload: &[u8], sink: &mut (impl Sink + ?Sized)) -> Flow {
+    sink.binary(payload)
+}
+
+#[cfg(not(feature = "conformance"))]
+fn hand_binary(_: &[u8], _: &mut (impl Sink + ?Sized)) -> Flow {
+    Flow::Go
 }
 
 /// The reading state of one connection: one pointer, null while nothing is incomplete.
@@ -90,7 +110,7 @@ struct Message {
     binary: bool,
     /// Bytes announced by the headers so far.
     announced: usize,
-    /// Text that has come, unmasked. Of a binary message nothing is kept.
+    /// What has come, unmasked. Of a binary message nothing, unless [`KEEPS_BINARY`].
     bytes: Vec<u8>,
     /// How much of it is whole characters.
     valid: usize,
@@ -183,7 +203,8 @@ impl Assembler {
                 unmask(payload, header.key, 0);
                 let flow = match header.opcode {
                     Opcode::Text => sink.item(Item::Text(from_utf8(payload).map_err(|_| FrameFault::Utf8)?)),
-                    Opcode::Binary | Opcode::Continue => Flow::Go,
+                    Opcode::Binary => hand_binary(payload, sink),
+                    Opcode::Continue => Flow::Go,
                     Opcode::Ping | Opcode::Pong | Opcode::Close => {
                         hand_control(header.opcode, payload, sink)?
                     }
@@ -250,7 +271,7 @@ impl Partial {
 
 impl Message {
     fn push(&mut self, piece: &[u8]) -> Result<(), FrameFault> {
-        if self.binary {
+        if self.binary && !KEEPS_BINARY {
             return Ok(());
         }
         let needed = self.bytes.len() + piece.len();
@@ -260,6 +281,9 @@ impl Message {
             self.bytes.reserve_exact(room - self.bytes.len());
         }
         self.bytes.extend_from_slice(piece);
+        if self.binary {
+            return Ok(());
+        }
         self.valid += match from_utf8(&self.bytes[self.valid..]) {
             Ok(text) => text.len(),
             Err(cut) if cut.error_len().is_none() => cut.valid_up_to(),
@@ -270,7 +294,7 @@ impl Message {
 
     fn hand_on(self, sink: &mut (impl Sink + ?Sized)) -> Result<Flow, FrameFault> {
         if self.binary {
-            return Ok(Flow::Go);
+            return Ok(hand_binary(&self.bytes, sink));
         }
         Ok(sink.item(Item::Text(from_utf8(&self.bytes).map_err(|_| FrameFault::Utf8)?)))
     }

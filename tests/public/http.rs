@@ -102,6 +102,21 @@ fn a_malformed_upgrade_is_refused_and_a_legal_one_is_not() {
 }
 
 #[test]
+fn the_echo_is_in_a_build_for_conformance_tests_only() {
+    let node = Node::start(&[]);
+    let request = format!(
+        "GET /conformance/echo HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        node.address
+    );
+    let status = if cfg!(feature = "conformance") { 101 } else { 404 };
+    let mut stream = TcpStream::connect(node.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    assert_eq!(read_response(&mut stream).status, status);
+}
+
+#[test]
 fn whatever_is_malformed_or_too_much_has_its_status_and_the_socket_closes() {
     let node = Node::start(&[]);
     let headers = |n: usize| format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(n - 1));
