@@ -135,21 +135,11 @@ impl ClientHeader {
         let opcode = check_first(first)?;
         let Some(&second) = bytes.get(1) else { return Ok(None) };
         check_second(second, opcode)?;
+        check_length(bytes)?;
         let mut cursor = Cursor::new(bytes);
         let parsed =
             FrameHeader::parse(&mut cursor).map_err(|_| FrameFault::Protocol("malformed frame header"))?;
         let Some((header, len)) = parsed else { return Ok(None) };
-        let minimal = match second & 0x7f {
-            126 => len > CONTROL_BYTES_MAX as u64,
-            127 => len > u64::from(u16::MAX),
-            _ => true,
-        };
-        if !minimal {
-            return Err(FrameFault::Protocol("length is not minimal"));
-        }
-        if len >> 63 != 0 {
-            return Err(FrameFault::TooBig);
-        }
         let payload_len = usize::try_from(len).map_err(|_| FrameFault::TooBig)?;
         let key = header.mask.ok_or(FrameFault::Protocol("frame is not masked"))?;
         // At most CLIENT_HEADER_MAX.
@@ -175,6 +165,24 @@ fn check_second(second: u8, opcode: Opcode) -> Result<(), FrameFault> {
     }
     if opcode.is_control() && usize::from(second & 0x7f) > CONTROL_BYTES_MAX {
         return Err(FrameFault::Protocol("control frame is over 125 bytes"));
+    }
+    Ok(())
+}
+
+/// The length in its longer forms, once all of it is there: the mask behind it need not be.
+fn check_length(bytes: &[u8]) -> Result<(), FrameFault> {
+    let (len, longest_before) = match bytes {
+        &[_, 0xfe, a, b, ..] => (u64::from(u16::from_be_bytes([a, b])), CONTROL_BYTES_MAX as u64),
+        &[_, 0xff, a, b, c, d, e, f, g, h, ..] => {
+            (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from(u16::MAX))
+        }
+        _ => return Ok(()),
+    };
+    if len <= longest_before {
+        return Err(FrameFault::Protocol("length is not minimal"));
+    }
+    if len >> 63 != 0 {
+        return Err(FrameFault::TooBig);
     }
     Ok(())
 }
@@ -313,9 +321,10 @@ mod tests {
             (&[0x81, 0x7e], protocol),
             (&[0x89, 0xfe], protocol),
             (&[0x88, 0xff], protocol),
-            (&[0x81, 0xfe, 0, 125, 0, 0, 0, 0], protocol),
-            (&[0x81, 0xff, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 0], protocol),
-            (&top, Some(1009)),
+            (&[0x81, 0xfe, 0, 125], protocol),
+            (&[0x81, 0xff, 0, 0, 0, 0, 0, 0, 255, 255], protocol),
+            (&top[..9], None),
+            (&top[..10], Some(1009)),
         ] {
             let outcome = ClientHeader::parse(bytes);
             assert_eq!(outcome.err().map(|fault| fault.close_code()), code, "{bytes:02x?}");
