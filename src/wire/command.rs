@@ -131,9 +131,11 @@ pub fn parse(text: &str) -> Result<Command<'_>, CommandFault<'_>> {
         .map_err(|Fault { code, message, field }| CommandFault { id, code, message, field })
 }
 
-/// A string or number, not too long.
+/// A string or number, not too long. A number that is not finite is not echoed: many readers of JSON
+/// would fail at the answer.
 fn is_request_id(id: &str) -> bool {
-    id.len() <= REQUEST_ID_BYTES_MAX && id.starts_with(|c: char| matches!(c, '"' | '-' | '0'..='9'))
+    let is_short = id.len() <= REQUEST_ID_BYTES_MAX;
+    is_short && (id.starts_with('"') || id.parse().is_ok_and(f64::is_finite))
 }
 
 fn read<'a>(text: &'a str, scan: &Scan<'a>, bad_id: bool) -> Result<Body<'a>, Fault> {

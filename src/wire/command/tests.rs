@@ -57,6 +57,8 @@ fn echoes_the_id_as_sent() {
     ] {
         assert_eq!(parse(text).unwrap_err().id, Some("7"), "{text}");
     }
+    // An answer that says it again would be as unreadable.
+    assert_eq!(parse(r#"{"id":1e999,"type":"ping"}"#).unwrap_err().id, None);
 }
 
 #[test]
