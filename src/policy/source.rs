@@ -33,6 +33,8 @@ pub(super) const MAX_FIELDS: usize = 64;
 const MAX_WORDS: usize = 64;
 /// Bytes of a name.
 const MAX_NAME_BYTES: usize = 64;
+/// Characters of a name that a path shows: every legal one fits, and each of many paths holds it.
+const SHOWN_CHARS: usize = 2 * MAX_NAME_BYTES + 1;
 
 impl Policy {
     /// Compiles the text of a policy file.
@@ -304,7 +306,12 @@ impl<'a> At<'a> {
 
     fn inside(&self, name: &str, raw: &'a str) -> At<'a> {
         let dot = if self.path.is_empty() { "" } else { "." };
-        At { path: format!("{}{dot}{}", self.path, name.escape_debug()), raw }
+        let mut path = format!("{}{dot}", self.path);
+        path.extend(name.chars().take(SHOWN_CHARS).flat_map(char::escape_debug));
+        if name.chars().nth(SHOWN_CHARS).is_some() {
+            path.push('…');
+        }
+        At { path, raw }
     }
 
     fn fault(&self, fault: &Fault, wanted: &str) -> PolicyError {

@@ -233,6 +233,21 @@ fn a_bad_policy_says_where() {
 }
 
 #[test]
+fn a_refusal_is_one_line_of_bounded_length() {
+    for name in ["x".repeat(10_000), "\u{1b}[31m\n".repeat(2_000)] {
+        let key = serde_json::to_string(&name).expect("a text is JSON");
+        let nested = format!(r#"{{"version":1,"roles":["a"],"namespaces":{{{key}:{{}}}}}}"#);
+        for text in [format!("{{{key}:1}}"), nested] {
+            let fault = Policy::parse(&text).expect_err("no such name").to_string();
+            assert!(
+                fault.len() < 2_000 && !fault.contains(['\n', '\u{1b}']) && fault.contains('…'),
+                "{fault}"
+            );
+        }
+    }
+}
+
+#[test]
 fn counts_are_bounded() {
     let names = |n: usize| (0..n).map(|i| format!("\"r{i}\"")).collect::<Vec<_>>().join(",");
     let with = |n: usize| SMALL.replacen("\"a\", \"b\"", &format!("\"a\", \"b\", {}", names(n)), 1);
