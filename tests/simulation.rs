@@ -44,7 +44,7 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 fn run(seed: u64, steps: u64) -> Outcome {
-    let mut world = world::World::new(seed);
+    let mut world = world::World::new(rng::Rng::new(seed));
     for _ in 0..steps {
         world.step();
     }

@@ -1,16 +1,37 @@
 //! A small generator of random numbers (SplitMix64): the same seed is the same run, everywhere.
+//! Instead of a seed, a tape of bytes can lead a run, choice by choice, so that a fuzzer can.
 
 /// Where a run's choices come from.
-pub struct Rng(u64);
+pub struct Rng {
+    state: u64,
+    /// What is left of the tape.
+    tape: std::vec::IntoIter<u8>,
+}
 
 impl Rng {
     pub fn new(seed: u64) -> Rng {
-        Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
+        Rng::led_by(seed, &[])
+    }
+
+    /// One byte of the tape for each choice, then the seed's.
+    pub fn led_by(seed: u64, tape: &[u8]) -> Rng {
+        let state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d;
+        Rng { state, tape: tape.to_vec().into_iter() }
+    }
+
+    /// Whether the tape is at its end.
+    #[allow(dead_code, reason = "a run by seed has no tape")]
+    pub fn is_over(&self) -> bool {
+        self.tape.as_slice().is_empty()
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        // A byte is spread over the whole range, so that it can choose among any number.
+        if let Some(byte) = self.tape.next() {
+            self.state = u64::from(byte);
+        }
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)

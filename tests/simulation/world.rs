@@ -71,8 +71,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64) -> World {
-        let mut rng = Rng::new(seed);
+    pub fn new(mut rng: Rng) -> World {
         let gate = Gate::keys(Some(SECRET), None).expect("the secret is long enough");
         let config = Arc::new(Config {
             policy: Policy::builtin(),
