@@ -68,8 +68,8 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every source file below `src`, with its path there and its text without unit tests.
-fn sources() -> Vec<(String, String)> {
+/// Every source file below `src`, with its path there and its text.
+fn texts() -> Vec<(String, String)> {
     fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -87,15 +87,19 @@ fn sources() -> Vec<(String, String)> {
         .into_iter()
         .map(|path| {
             let name = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
-            let text = fs::read_to_string(&path).unwrap();
-            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
-            (name, code)
+            (name, fs::read_to_string(&path).unwrap())
         })
-        .filter(|(name, _)| !name.ends_with("tests.rs") && name != "journal/faulty.rs")
         .collect();
     sources.sort();
     assert!(sources.len() > 50, "the sources are where they are looked for");
     sources
+}
+
+/// The same without unit tests.
+fn sources() -> Vec<(String, String)> {
+    let is_code = |name: &str| !name.ends_with("tests.rs") && name != "journal/faulty.rs";
+    let code = |text: String| text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
+    texts().into_iter().filter(|(name, _)| is_code(name)).map(|(name, text)| (name, code(text))).collect()
 }
 
 /// The lines that are code, with their numbers.
@@ -193,6 +197,76 @@ fn files_have_one_owner() {
         for word in ["utils", "helpers", "common", "manager"] {
             assert!(!name.contains(word), "src/{name}: {word} is no name for an owner");
         }
+    }
+}
+
+#[test]
+fn nothing_is_unsafe_and_no_lint_is_turned_off() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    for line in ["unsafe_code = \"forbid\"", "missing_docs = \"deny\""] {
+        assert!(manifest.contains(line), "Cargo.toml has no longer {line}");
+    }
+    for (name, text) in texts() {
+        // An attribute may be broken over lines; none nests brackets.
+        for attribute in text.split("#[").chain(text.split("#![")).skip(1) {
+            let attribute: String = attribute.split(']').next().unwrap().split_whitespace().collect();
+            let overrides =
+                ["allow(", "warn(", "expect(", "cfg_attr("].iter().any(|word| attribute.starts_with(word));
+            // An expectation of style that says why is no hole: it fails once it is not needed.
+            let is_style = attribute.starts_with("expect(clippy::") && attribute.contains("reason=");
+            assert!(!overrides || is_style, "src/{name}: #[{attribute}]");
+        }
+        for (line, code) in code_lines(&text) {
+            let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+            assert!(!words.into_iter().any(|word| word == "unsafe"), "src/{name}:{line}: unsafe");
+        }
+    }
+}
+
+/// The texts in the list of that name in `deny.toml`.
+fn allowed(list: &str) -> BTreeSet<String> {
+    let file = fs::read_to_string(root().join("deny.toml")).unwrap();
+    let line = file.lines().find_map(|line| line.strip_prefix(&format!("{list} = ["))).expect("the list");
+    line.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_dependency_has_a_licence_and_a_source_that_is_allowed() {
+    let (licences, registries) = (allowed("allow"), allowed("allow-registry"));
+    assert!(licences.contains("MIT") && registries.len() == 1);
+    let cargo = std::env::var("CARGO").expect("tests are run by cargo");
+    // What other systems need was perhaps never fetched.
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let output = std::process::Command::new(cargo)
+        .args([
+            "metadata",
+            "--format-version=1",
+            "--locked",
+            "--offline",
+            "--all-features",
+            "--filter-platform",
+            &platform,
+        ])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > 50);
+    for package in packages {
+        let name = package["name"].as_str().unwrap();
+        if let Some(source) = package["source"].as_str() {
+            let registry = source.strip_prefix("registry+").unwrap_or(source);
+            assert!(registries.contains(registry), "{name} comes from {source}");
+        }
+        // Of each part, one choice must be allowed; a choice with an exception would be listed as such.
+        let expression = package["license"].as_str().unwrap_or("none").replace('/', " OR ");
+        let fine = expression.split(" AND ").all(|part| {
+            let part = part.trim_start_matches('(').trim_end_matches(')');
+            part.split(" OR ").any(|licence| licences.contains(licence))
+        });
+        assert!(fine, "{name} is under {expression}: see deny.toml");
     }
 }
 
