@@ -171,9 +171,9 @@ fn check_second(second: u8, opcode: Opcode) -> Result<(), FrameFault> {
 
 /// The length in its longer forms, once all of it is there: the mask behind it need not be.
 fn check_length(bytes: &[u8]) -> Result<(), FrameFault> {
-    let (len, longest_before) = match bytes {
-        &[_, 0xfe, a, b, ..] => (u64::from(u16::from_be_bytes([a, b])), CONTROL_BYTES_MAX as u64),
-        &[_, 0xff, a, b, c, d, e, f, g, h, ..] => {
+    let (len, longest_before) = match *bytes {
+        [_, 0xfe, a, b, ..] => (u64::from(u16::from_be_bytes([a, b])), CONTROL_BYTES_MAX as u64),
+        [_, 0xff, a, b, c, d, e, f, g, h, ..] => {
             (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from(u16::MAX))
         }
         _ => return Ok(()),
