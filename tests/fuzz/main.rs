@@ -34,6 +34,8 @@ mod net;
 mod obey;
 #[path = "../simulation/oracle.rs"]
 mod oracle;
+#[path = "../simulation/reader.rs"]
+mod reader;
 #[path = "../simulation/rng.rs"]
 mod rng;
 #[path = "../simulation/saga.rs"]
