@@ -1,11 +1,13 @@
 //! A small generator of random numbers (SplitMix64): the same seed is the same run, everywhere.
 //! Instead of a seed, a tape of bytes can lead a run, choice by choice, so that a fuzzer can.
 
+use std::collections::VecDeque;
+
 /// Where a run's choices come from.
 pub struct Rng {
     state: u64,
     /// What is left of the tape.
-    tape: std::vec::IntoIter<u8>,
+    tape: VecDeque<u8>,
 }
 
 impl Rng {
@@ -16,18 +18,18 @@ impl Rng {
     /// One byte of the tape for each choice, then the seed's.
     pub fn led_by(seed: u64, tape: &[u8]) -> Rng {
         let state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d;
-        Rng { state, tape: tape.to_vec().into_iter() }
+        Rng { state, tape: tape.iter().copied().collect() }
     }
 
     /// Whether the tape is at its end.
     #[allow(dead_code, reason = "a run by seed has no tape")]
     pub fn is_over(&self) -> bool {
-        self.tape.as_slice().is_empty()
+        self.tape.is_empty()
     }
 
     pub fn next(&mut self) -> u64 {
         // A byte is spread over the whole range, so that it can choose among any number.
-        if let Some(byte) = self.tape.next() {
+        if let Some(byte) = self.tape.pop_front() {
             self.state = u64::from(byte);
         }
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
