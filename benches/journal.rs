@@ -21,6 +21,8 @@ use omnicast::journal::history::{HistoryFilter, HistoryQuery};
 use omnicast::journal::open::open;
 use omnicast::journal::options::{Options, SyncPolicy};
 use omnicast::journal::{Entry, Journal, Progress};
+use omnicast::node::assemble::config;
+use omnicast::node::settings::Settings;
 use omnicast::policy::{Policy, Rules};
 use omnicast::shard::clock::Clock;
 use omnicast::shard::counters::Shared;
@@ -49,7 +51,7 @@ fn options(dir: &Path, sync: SyncPolicy) -> Options {
 const WINDOW: Bounds = Bounds { items: 1, bytes: 1 };
 
 impl Log {
-    fn open(dir: &Path, sync: SyncPolicy) -> (Log, Parts2) {
+    fn open(dir: &Path, sync: SyncPolicy) -> (Log, Far) {
         let policy = Policy::builtin();
         let opened = open(&options(dir, sync), &policy, WINDOW, 0, "bench").unwrap();
         let (wake_in, wake) = unbounded();
@@ -61,7 +63,7 @@ impl Log {
             opened.log.start(Arc::<Shared>::default(), gate);
         let writer = thread::spawn(move || writer.run(Clock::start()).unwrap());
         let log = Log { journal: Some(journal), wake, last, policy, writer: Some(writer) };
-        (log, Parts2 { reader, queries, _asks: asks })
+        (log, Far { reader, queries, _asks: asks })
     }
 
     fn entry(&mut self) -> Entry {
@@ -94,8 +96,8 @@ impl Log {
     }
 }
 
-/// The reader's side, kept or run.
-struct Parts2 {
+/// The log's far side: its reader, and those who ask it.
+struct Far {
     reader: omnicast::journal::reader::Reader,
     queries: crossbeam_channel::Sender<HistoryQuery>,
     _asks: crossbeam_channel::Sender<omnicast::shard::archive::Ask>,
@@ -119,15 +121,14 @@ fn per_event(start: Instant, events: usize) -> f64 {
     start.elapsed().as_secs_f64() * 1e6 / events as f64
 }
 
-/// One row: posts of `batch` events, `under_way` of them at a time.
-fn row(name: &str, sync: SyncPolicy, batch: usize, under_way: usize, budget: usize) {
+/// One row: posts of `batch` events, `under_way` of them at a time, `times` over.
+fn row(name: &str, sync: SyncPolicy, batch: usize, under_way: usize, times: usize) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (mut log, _reader) = Log::open(&dir.path().join("log"), sync);
     let mut plain = File::create(dir.path().join("plain")).unwrap();
     let record = vec![b'x'; log.entry().envelope.frame.len() + RECORD_OVERHEAD];
     log.last -= 1;
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    let times = (budget / (batch * under_way)).max(1);
     let events = times * batch * under_way;
     for _ in 0..ROUNDS {
         let mut spent = Duration::ZERO;
@@ -176,14 +177,11 @@ fn replay(events: usize) {
         bytes = files().map(|file| std::fs::read(file).unwrap().len()).sum::<usize>();
         plain.push(per_event(start, events));
         let start = Instant::now();
-        let (log, Parts2 { reader, queries, _asks }) = Log::open(&path, SyncPolicy::Never);
+        let (log, Far { reader, queries, _asks }) = Log::open(&path, SyncPolicy::Never);
         scanned.push(per_event(start, events));
         let (pages_in, pages) = unbounded();
-        let config = Arc::new(omnicast::node::assemble::config(
-            &omnicast::node::settings::Settings::load(&[], |_| None).unwrap(),
-            "bench",
-        ));
-        let config = Arc::new(Arc::try_unwrap(config).ok().unwrap().unwrap());
+        let settings = Settings::load(&[], |_| None).unwrap();
+        let config = Arc::new(config(&settings, "bench").unwrap());
         let thread = thread::spawn(move || {
             let on_page = Box::new(move |page| drop(pages_in.send(page)));
             reader.run(config, vec![], on_page).unwrap();
@@ -220,22 +218,12 @@ fn replay(events: usize) {
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--test");
-    let (synced, unsynced, replayed) = if quick { (8, 1_000, 5_000) } else { (400, 400_000, 1_000_000) };
+    let (times, replayed) = if quick { (1, 5_000) } else { (100, 500_000) };
     let interval = SyncPolicy::Interval { ms: 200 };
-    for (name, sync, budget) in [
-        ("never", SyncPolicy::Never, unsynced),
-        ("interval", interval, unsynced),
-        ("always", SyncPolicy::Always, synced),
-    ] {
+    for (name, sync) in [("never", SyncPolicy::Never), ("interval", interval), ("always", SyncPolicy::Always)]
+    {
         for (batch, under_way) in [(1, 1), (1, 64), (50, 1), (1_000, 1)] {
-            let most = batch * under_way;
-            row(
-                name,
-                sync,
-                batch,
-                under_way,
-                if quick { most } else { (budget * most.min(64)).min(400_000) / 8 },
-            );
+            row(name, sync, batch, under_way, times);
         }
     }
     replay(replayed);

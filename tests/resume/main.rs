@@ -272,7 +272,12 @@ fn a_replay_goes_on_by_itself_when_its_client_takes_everything() {
 fn a_crowd_comes_back_at_once_while_others_get_live_events() {
     const CROWD: usize = 300;
     for shards in ["1", "4"] {
-        let limits = [("WS_MAX_CONNECTIONS_PER_IP", "1000"), ("WS_CONNECT_RATE_PER_IP", "10000")];
+        let limits = [
+            ("WS_MAX_CONNECTIONS_PER_IP", "1000"),
+            ("WS_CONNECT_RATE_PER_IP", "10000"),
+            // The crowd is read one after the other: who is last answers no ping meanwhile.
+            ("WS_PING_INTERVAL", "600000"),
+        ];
         let settings: Vec<_> = [("WS_SHARDS", shards)].into_iter().chain(limits).collect();
         let node = Node::start(&settings);
         let mut watchers: Vec<Client> =

@@ -41,6 +41,8 @@ fn memory_stays_flat_while_some_do_not_read() {
         ("WS_HISTORY_EVENTS", "2000"),
         ("WS_HISTORY_BYTES", "4194304"),
         ("WS_MAX_CONNECTIONS_PER_IP", "10000"),
+        // Those who do not read answer no ping either.
+        ("WS_PING_INTERVAL", "600000"),
     ]);
     let mut readers: Vec<Client> =
         (0..CLIENTS - PAUSED).map(|n| Client::live(&node, &format!("u{n}"), "admin", &["orders"])).collect();
