@@ -165,6 +165,46 @@ fn a_sync_that_fails_refuses_under_always_and_begins_a_segment_otherwise() {
     assert_eq!(other.epoch, epoch(1), "it was closed, but nobody knows what the disk has");
 }
 
+/// A name that may be on the disk ends the segment before it, whether it could be made safe or not.
+#[test]
+fn a_rotation_that_fails_half_way_costs_nothing_that_is_told_later() {
+    for sync in [ALWAYS, INTERVAL] {
+        let options = Options { max_age_ms: 80_000, ..options(sync) };
+        let mut rig = Rig::open(&Ram::default(), &options, BOOT, &epoch(0));
+        rig.publish(3, 10);
+        rig.later(10_000);
+        rig.disk.state().faults.sync_names = Some(EIO);
+        rig.tick();
+        assert_eq!(rig.disk.segments(), [name_of(1), name_of(4)]);
+        let expected = if sync == ALWAYS { Refused { after: 3 } } else { Committed(4) };
+        assert_eq!(rig.publish(1, 10), [expected]);
+        rig.disk.state().faults = Faults::default();
+        rig.publish(2, 10);
+        let (last, disk) = (rig.safe, rig.disk.copy());
+        assert_eq!(positions(&rig.read_all()), (1..=last).collect::<Vec<_>>());
+        let mut rig = Rig::open(&disk, &options, BOOT, &epoch(1));
+        assert_eq!((rig.last, &rig.epoch, rig.findings.len()), (last, &epoch(0), 0));
+        assert_eq!(positions(&rig.read_all()), (1..=last).collect::<Vec<_>>());
+    }
+}
+
+/// Two segments that lost their beginnings, before one that is whole in name only.
+#[test]
+fn names_of_junk_do_not_stand_in_the_way_of_new_positions() {
+    let disk = filled(ALWAYS, 9);
+    for first in [4, 7] {
+        disk.change(&name_of(first), |bytes| bytes.fill(0));
+    }
+    let mut rig = reopen(&disk);
+    assert_eq!((rig.last, &rig.epoch), (3, &epoch(1)));
+    for _ in 0..6 {
+        rig.publish(1, 1);
+    }
+    let mut rig = reopen(&rig.close());
+    assert_eq!((rig.last, rig.first, &rig.epoch), (9, 1, &epoch(1)), "{:?}", rig.findings);
+    assert_eq!(positions(&rig.read_all()), (1..=9).collect::<Vec<_>>());
+}
+
 #[test]
 fn intervals_are_kept_and_nothing_is_synced_twice() {
     let mut rig = Rig::new(INTERVAL);
@@ -309,8 +349,8 @@ fn a_segment_that_is_gone_is_a_gap_and_the_newest_a_new_epoch() {
 
 #[test]
 fn an_end_that_no_torn_write_explains_is_a_new_epoch() {
-    type Damage = (&'static str, u64, fn(&mut Vec<u8>));
-    let damages: [Damage; 5] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, u64, Damage); 5] = [
         ("a bit of the last record", 8, |bytes| *bytes.last_mut().unwrap() ^= 1),
         ("its length", 8, |bytes| {
             let last = bytes.windows(4).rposition(|w| w == record::MAGIC).unwrap();

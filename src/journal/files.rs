@@ -110,9 +110,10 @@ impl Journal for Files {
         let progress = self.progress.try_recv().ok()?;
         match progress {
             Progress::Committed(safe) => {
-                while self.waiting.front().is_some_and(|(last, ..)| *last <= safe)
-                    && let Some((_, events, bytes)) = self.waiting.pop_front()
+                while let Some(&(last, events, bytes)) = self.waiting.front()
+                    && last <= safe
                 {
+                    self.waiting.pop_front();
                     self.waiting_events -= events;
                     self.waiting_bytes -= bytes;
                 }

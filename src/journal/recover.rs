@@ -12,12 +12,12 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::journal::disk::{Disk, read_full};
+use crate::journal::disk::{Disk, Handle};
 use crate::journal::index::Stretch;
 use crate::journal::meta::{self, Found, Meta, Sync};
 use crate::journal::record::Record;
 use crate::journal::scan::{Scanned, Tail, scan};
-use crate::journal::segment::{EPOCH_BYTES_MAX, HEADER_BYTES, Header, HeaderFault, first_of, name_of};
+use crate::journal::segment::{self, EPOCH_BYTES_MAX, Header, HeaderFault, first_of, name_of};
 use crate::journal::store::{Active, Closed, Holdings};
 
 /// Where a segment without a single good record is put away, under another name.
@@ -73,11 +73,13 @@ pub fn recover(
     if let Found::Format(format) = found {
         return Err(format!("it is laid out in format {format}, which this program does not know"));
     }
-    let mut recovery = Recovery { disk, circumstances, pieces: Vec::new(), findings: Vec::new() };
-    let newest = recovery.read_segments(each)?;
+    let mut recovery =
+        Recovery { disk, circumstances, pieces: Vec::new(), junk: Vec::new(), findings: Vec::new() };
+    recovery.read_segments(each)?;
+    recovery.set_junk_aside();
     let whole_from = recovery.find_gaps();
     let last = recovery.last();
-    let reasons = recovery.doubts(&found, newest, last);
+    let reasons = recovery.doubts(&found, last);
     let (epoch, is_fresh) = match found {
         Found::Whole(meta) if reasons.is_empty() => (meta.epoch, false),
         _ => (circumstances.fresh_epoch.to_owned(), true),
@@ -88,10 +90,12 @@ pub fn recover(
     }
     let named = recovery.pieces.last().map(|piece| piece.first);
     let meta = Meta::opened(epoch, circumstances.boot.to_owned(), circumstances.sync, named, last);
-    // First that it is a new epoch, then the cut: without the one the other could not be explained later.
+    // First what the log has come to, since meta says so; then that this is a new epoch, if it is; then
+    // the cut, which could not be explained later without it.
+    let newest = recovery.sync_newest()?;
     meta.save(disk).map_err(|e| format!("{} can't be written: {e}", meta::NAME))?;
-    let active = recovery.mend_tail(is_fresh, &meta.epoch)?;
-    let meta = recovery.name_newest(meta)?;
+    recovery.put_junk_away()?;
+    let active = newest.map(|file| recovery.mend_tail(file, is_fresh, &meta.epoch)).transpose()?.flatten();
     let whole_from = whole_from.unwrap_or(last + 1);
     Ok(recovery.into_parts(active, meta, last, whole_from))
 }
@@ -101,24 +105,25 @@ struct Recovery<'a> {
     circumstances: Circumstances<'a>,
     /// Oldest first.
     pieces: Vec<Piece>,
+    /// Segments behind those that hold nothing, newest first.
+    junk: Vec<u64>,
     findings: Vec<String>,
 }
 
 impl Recovery<'_> {
-    /// Reads all segments. Returns the position in the name of the newest.
-    fn read_segments(&mut self, each: &mut dyn FnMut(&Record<'_>)) -> Result<Option<u64>, String> {
+    /// Reads all segments.
+    fn read_segments(&mut self, each: &mut dyn FnMut(&Record<'_>)) -> Result<(), String> {
         let names = self.disk.names().map_err(|e| format!("it can't be listed: {e}"))?;
         let (mut firsts, mut foreign) = (Vec::new(), Vec::new());
         for name in names {
             match first_of(&name) {
                 Some(first) => firsts.push(first),
-                None if name == meta::NAME || name == meta::NEW_NAME => {}
+                None if [meta::NAME, meta::NEW_NAME, segment::NEW_NAME].contains(&&*name) => {}
                 None => foreign.push(name),
             }
         }
         firsts.sort_unstable();
         self.tell_of_foreign(foreign);
-        self.drop_unborn(&mut firsts)?;
         for (i, &first) in firsts.iter().enumerate() {
             let end = firsts.get(i + 1).copied().unwrap_or(u64::MAX);
             let scanned = self.read_segment(first..end, each);
@@ -128,7 +133,18 @@ impl Recovery<'_> {
             }
             self.pieces.push(Piece { first, scanned });
         }
-        Ok(firsts.last().copied())
+        Ok(())
+    }
+
+    /// The newest segments, where neither a header nor a record of them can be read, say nothing;
+    /// and their names must not stand in the way of the positions that come next.
+    fn set_junk_aside(&mut self) {
+        while let Some(piece) = self.pieces.pop_if(|piece| {
+            let Scanned { header, blocks, .. } = &piece.scanned;
+            header.is_err() && blocks.is_empty()
+        }) {
+            self.junk.push(piece.first);
+        }
     }
 
     fn read_segment(&self, range: Range<u64>, each: &mut dyn FnMut(&Record<'_>)) -> Scanned {
@@ -143,25 +159,6 @@ impl Recovery<'_> {
             tail: Tail::Unreadable(error.to_string()),
             newest_at: 0,
         })
-    }
-
-    /// A segment whose header was not written to its end never had an event. It is the newest.
-    fn drop_unborn(&mut self, firsts: &mut Vec<u64>) -> Result<(), String> {
-        while let Some(&first) = firsts.last() {
-            let name = name_of(first);
-            let is_unborn = self.disk.view(&name).and_then(|file| {
-                let mut bytes = [0; HEADER_BYTES + 1];
-                let read = read_full(&*file, &mut bytes, 0)?;
-                Ok(read <= HEADER_BYTES && Header::decode(&bytes[..read]) == Err(HeaderFault::Bad))
-            });
-            if !is_unborn.unwrap_or(false) {
-                break;
-            }
-            self.disk.remove(&name).map_err(|e| format!("{name}, which is empty, can't be removed: {e}"))?;
-            self.findings.push(format!("{name} was begun and never written to; it is removed"));
-            firsts.pop();
-        }
-        Ok(())
     }
 
     fn tell_of_foreign(&mut self, mut foreign: Vec<String>) {
@@ -225,7 +222,7 @@ impl Recovery<'_> {
     }
 
     /// Why an event that somebody saw may be missing at the end.
-    fn doubts(&self, found: &Found, newest: Option<u64>, last: u64) -> Vec<String> {
+    fn doubts(&self, found: &Found, last: u64) -> Vec<String> {
         let meta = match found {
             Found::Whole(meta) => meta,
             Found::Nothing if self.pieces.is_empty() => return Vec::new(),
@@ -240,13 +237,17 @@ impl Recovery<'_> {
                     .to_owned(),
             );
         }
+        let newest = self.junk.first().copied().or(self.pieces.last().map(|piece| piece.first));
         if newest < meta.newest {
             let name = meta.newest.map(name_of).unwrap_or_default();
             doubts.push(format!("the newest segment, {name}, is missing"));
         } else if last < meta.last {
             doubts.push(format!("the journal had come to position {} and ends before", meta.last));
         }
-        if let Some(Piece { first, scanned }) = self.pieces.last() {
+        if let Some(first) = self.junk.first() {
+            // No name is given before there is a header.
+            doubts.push(format!("nothing in {} can be read", name_of(*first)));
+        } else if let Some(Piece { first, scanned }) = self.pieces.last() {
             let is_explained = match scanned.tail {
                 Tail::Clean | Tail::Superseded => true,
                 Tail::Torn => !meta.clean,
@@ -260,52 +261,51 @@ impl Recovery<'_> {
         doubts
     }
 
-    /// Cuts off what stands behind the last good record. Returns the newest segment where it can be
-    /// written on.
-    fn mend_tail(&mut self, is_fresh: bool, epoch: &str) -> Result<Option<Active>, String> {
+    /// Makes safe whatever an earlier run left unsynced in the newest segment; from here on it counts
+    /// as that.
+    fn sync_newest(&self) -> Result<Option<Box<dyn Handle>>, String> {
         let Some(piece) = self.pieces.last() else { return Ok(None) };
-        let name = name_of(piece.first);
-        let trouble = |what: &str| format!("the end of {name} can't be {what}");
-        let Scanned { end, len, tail, .. } = &piece.scanned;
-        let (end, len) = (*end, *len);
-        if end == 0 || matches!(tail, Tail::Unreadable(_)) {
-            if piece.scanned.blocks.is_empty() {
-                let away = format!("{name}{PUT_AWAY_SUFFIX}");
-                self.disk.rename(&name, &away).map_err(|e| format!("{name} can't be renamed: {e}"))?;
-                self.disk.sync_names().map_err(|e| format!("{name} can't be renamed: {e}"))?;
-                self.findings.push(format!("{name} holds nothing that can be read; it is now {away}"));
-                self.pieces.pop();
-            }
+        if matches!(piece.scanned.tail, Tail::Unreadable(_)) {
             return Ok(None);
         }
+        let name = name_of(piece.first);
         let mut file = self.disk.open(&name).map_err(|e| format!("{name} can't be written to: {e}"))?;
-        if end < len {
-            file.truncate(end).map_err(|e| format!("{}: {e}", trouble("cut")))?;
-            let cut = len - end;
-            self.findings.push(format!("{name} was cut by {cut} bytes, at the end of its last good record"));
-            self.pieces.last_mut().expect("it was there above").scanned.len = end;
-        }
-        // Whatever an earlier run left unsynced: from here on it counts as safe.
-        file.sync().map_err(|e| format!("{}: {e}", trouble("synced")))?;
-        let header = self.pieces.last().and_then(Piece::header);
-        Ok(header.filter(|header| !is_fresh && header.epoch == epoch).cloned().map(|header| Active {
-            file,
-            first: header.first,
-            len: end,
-            begun_at: header.at,
-            newest_at: self.pieces.last().map_or(0, |piece| piece.scanned.newest_at),
-        }))
+        file.sync().map_err(|e| format!("{name} can't be synced: {e}"))?;
+        Ok(Some(file))
     }
 
-    /// Where the newest segment was put away, it must not be missed at the next start.
-    fn name_newest(&self, meta: Meta) -> Result<Meta, String> {
-        let newest = self.pieces.last().map(|piece| piece.first);
-        if newest == meta.newest {
-            return Ok(meta);
+    fn put_junk_away(&mut self) -> Result<(), String> {
+        for first in std::mem::take(&mut self.junk) {
+            let name = name_of(first);
+            let away = format!("{name}{PUT_AWAY_SUFFIX}");
+            let renamed = self.disk.rename(&name, &away).and_then(|()| self.disk.sync_names());
+            renamed.map_err(|e| format!("{name} can't be renamed: {e}"))?;
+            self.findings.push(format!("{name} holds nothing that can be read; it is now {away}"));
         }
-        let meta = meta.with(false, newest, meta.last);
-        meta.save(self.disk).map_err(|e| format!("{} can't be written: {e}", meta::NAME))?;
-        Ok(meta)
+        Ok(())
+    }
+
+    /// Cuts off what stands behind the last good record of the newest segment, which is this file.
+    /// Gives it back where it can be written on.
+    fn mend_tail(
+        &mut self,
+        mut file: Box<dyn Handle>,
+        is_fresh: bool,
+        epoch: &str,
+    ) -> Result<Option<Active>, String> {
+        let Some(piece) = self.pieces.last_mut() else { return Ok(None) };
+        let Scanned { end, len, newest_at, .. } = piece.scanned;
+        if end < len {
+            let name = name_of(piece.first);
+            let cut = file.truncate(end).and_then(|()| file.sync());
+            cut.map_err(|e| format!("the end of {name} can't be cut: {e}"))?;
+            piece.scanned.len = end;
+            let cut = len - end;
+            self.findings.push(format!("{name} was cut by {cut} bytes, at the end of its last good record"));
+        }
+        let header = piece.header().filter(|header| !is_fresh && header.epoch == epoch);
+        let active = header.map(|header| (header.first, header.at));
+        Ok(active.map(|(first, begun_at)| Active { file, first, len: end, begun_at, newest_at }))
     }
 
     fn into_parts(self, active: Option<Active>, meta: Meta, last: u64, whole_from: u64) -> Recovered {

@@ -6,6 +6,8 @@ pub const HEADER_BYTES: usize = 68;
 pub const BLOCK_BYTES: u64 = 64 << 10;
 /// Bytes of an epoch's name at most.
 pub const EPOCH_BYTES_MAX: usize = 32;
+/// Its name until it begins with a whole header.
+pub const NEW_NAME: &str = "segment.tmp";
 /// What a file of the log begins with.
 const MAGIC: [u8; 8] = *b"omnilog\n";
 /// The layout of the file.

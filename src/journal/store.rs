@@ -20,7 +20,7 @@ use crate::journal::disk::{Disk, Handle};
 use crate::journal::index::Note;
 use crate::journal::meta::Meta;
 use crate::journal::options::{Options, SyncPolicy};
-use crate::journal::segment::{Blocks, HEADER_BYTES, Header, name_of};
+use crate::journal::segment::{Blocks, HEADER_BYTES, Header, NEW_NAME, name_of};
 use crate::shard::counters::Shared;
 
 /// How often retention looks, and a meta file that could not be written is tried again.
@@ -332,35 +332,38 @@ impl Store {
         self.begin_segment(now)
     }
 
-    /// Begins the segment of the next position.
+    /// Begins the segment of the next position. It gets its name when its header is whole, so that a
+    /// name always stands for a segment; an earlier one of that name has no event, and is replaced.
     fn begin_segment(&mut self, now: Now) -> io::Result<()> {
         let first = self.files.last + 1;
-        let name = name_of(first);
         let header = Header { epoch: self.files.meta.epoch.clone(), first, at: now.wall }.encode();
-        let mut file = self.disk.create(&name)?;
-        let synced = match file.write_at(&header, 0) {
-            Ok(()) => file.sync().and_then(|()| self.disk.sync_names()),
-            Err(error) => {
-                let _ = self.disk.remove(&name); // What is left of it is recognised, and replaced.
-                return Err(error);
-            }
-        };
-        if let Err(error) = synced {
-            self.listeners.counters.sync_errors.add(1);
-            if self.options.sync == SyncPolicy::Always {
-                let _ = self.disk.remove(&name);
-                return Err(error);
-            }
-            self.complain("a sync failed: what is published may not outlive the machine", &error, now);
-            self.in_doubt = true;
-        }
+        let mut file = self.disk.create(NEW_NAME)?;
+        file.write_at(&header, 0)?;
+        let is_safe = file.sync();
+        let is_safe = self.trust(is_safe, now)?;
+        // Once the name may be there, nothing must be added to the segment before: it would not count.
         self.seal(now);
+        self.disk.rename(NEW_NAME, &name_of(first))?;
+        let is_named = self.disk.sync_names();
+        let is_named = self.trust(is_named, now)?;
+        self.in_doubt |= !is_safe || !is_named;
         self.listeners.tell(Note::Began(first));
         let len = HEADER_BYTES as u64;
         self.files.active = Some(Active { file, first, len, begun_at: now.wall, newest_at: now.wall });
         self.save_meta(false, now);
         self.let_go(now);
         Ok(())
+    }
+
+    /// Whether a sync succeeded; one that did not is an error only where nothing goes on without it.
+    fn trust(&mut self, synced: io::Result<()>, now: Now) -> io::Result<bool> {
+        let Err(error) = synced else { return Ok(true) };
+        self.listeners.counters.sync_errors.add(1);
+        if self.options.sync == SyncPolicy::Always {
+            return Err(error);
+        }
+        self.complain("a sync failed: what is published may not outlive the machine", &error, now);
+        Ok(false)
     }
 
     /// Seals the active segment though nobody knows what of it the disk has.
@@ -381,14 +384,7 @@ impl Store {
         if self.holds_events(&active) {
             let Active { first, len: bytes, newest_at, .. } = active;
             self.files.closed.push_back(Closed { first, bytes, newest_at });
-            return;
-        }
-        // Its successor has its name, and replaces it. Only when nothing is expected of it any more it
-        // may go, lest it be missed at the next start.
-        self.save_meta(false, now);
-        if !self.meta_is_stale {
-            let _ = self.disk.remove(&name_of(active.first));
-        }
+        } // Otherwise its successor has its name, and replaces it.
     }
 
     /// Lets go of the oldest segments, as the settings say; never of the active one.
