@@ -58,4 +58,8 @@ fn main() {
     if let Some(path) = &options.raw {
         std::fs::write(path, runs.raw()).unwrap();
     }
+    if runs.failed > 0 {
+        eprintln!("{} runs failed and are not in the table", runs.failed);
+        std::process::exit(1);
+    }
 }

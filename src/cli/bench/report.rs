@@ -248,6 +248,11 @@ impl Report {
 
     /// Decides whether all is well.
     pub fn conclude(&mut self) {
+        if self.failures.keys().any(|cause| cause.contains("4103")) {
+            self.notes.push(
+                "the generator was the bottleneck: the node closed clients as slow consumers that were to read at once".into(),
+            );
+        }
         let slow = self.slow.as_ref().is_none_or(|slow| slow.incomplete == 0);
         self.sound = self.total.is_sound() && self.failures.is_empty() && slow;
     }

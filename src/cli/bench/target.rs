@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::cli::bench::crowd::Crowd;
 use crate::cli::bench::event::Maker;
-use crate::cli::bench::options::{Options, Where};
+use crate::cli::bench::options::{Options, Scenario, Where};
 use crate::cli::bench::process::Process;
 use crate::cli::bench::publisher::Publisher;
 use crate::cli::bench::spawn::Spawned;
@@ -18,6 +18,9 @@ use crate::cli::tail::address::{default_url, read_url};
 
 /// Where the publisher of a server without the protocol goes.
 const PUBLISH_PATH: &str = "/publish";
+
+/// Bytes that may wait for a client where posts are measured: as many as the setting allows.
+const POSTS_BACKLOG_BYTES: &str = "1073741824";
 
 /// The server under measurement.
 pub struct Target {
@@ -47,7 +50,12 @@ impl Target {
     ) -> Result<Target, String> {
         let (url, control, pid, spawned) = match &options.place {
             Where::Spawned { shards, settings } => {
-                let node = Spawned::start(options.most_connections(), *shards, settings, secret.as_deref())?;
+                let mut settings = settings.clone();
+                if options.scenarios.contains(&Scenario::Posts) {
+                    // How much a node takes in is measured, and not how fast the clients of a busy machine read.
+                    settings.insert(0, ("WS_MAX_BACKLOG".into(), POSTS_BACKLOG_BYTES.into()));
+                }
+                let node = Spawned::start(options.most_connections(), *shards, &settings, secret.as_deref())?;
                 let control = Control::Sockets(vec![node.control()]);
                 (node.url().to_owned(), Some(control), Some(node.pid()), Some(node))
             }
