@@ -45,10 +45,16 @@ export function platform(): Runtime {
   };
 }
 
+/** Without a page: the node's own default on this machine. */
+const HERE = 'ws://127.0.0.1:3001';
+
 /** The address of the node, as a socket takes it. */
 export function address(url: string | URL | undefined): string {
-  const base = (globalThis as { location?: { href?: string } }).location?.href ?? 'ws://127.0.0.1:3001';
-  const full = new URL(url ?? '/api/ws', base).href.replace(/^http/, 'ws');
-  if (!/^wss?:/.test(full)) throw new TypeError(`omnicast: no address of a node: ${full}`);
+  const page = (globalThis as { location?: { href?: string } }).location?.href;
+  const text = String(url ?? (page ? '/api/ws' : HERE));
+  // A whole address needs no `URL`: that of React Native knows no `ws:`, and older ones add to the path.
+  const isWhole = /^(ws|http)s?:\/\/[^/]/.test(text);
+  const full = (isWhole ? text : new URL(text, page ?? HERE).href).replace(/^http/, 'ws');
+  if (!/^wss?:/.test(full)) throw new TypeError(`omnicast: bad address: ${full}`);
   return full.replace(/^(wss?:\/\/[^/?]+)\/?$/, '$1/api/ws');
 }

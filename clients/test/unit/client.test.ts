@@ -880,6 +880,7 @@ describe('the address', () => {
 
   it('is made of what there is', () => {
     expect(address(undefined)).toBe('ws://127.0.0.1:3001/api/ws');
+    expect(address('/rt')).toBe('ws://127.0.0.1:3001/rt');
     expect(address('ws://h:1/api/ws')).toBe('ws://h:1/api/ws');
     expect(address('https://h')).toBe('wss://h/api/ws');
     expect(address(new URL('http://h:3001/'))).toBe('ws://h:3001/api/ws');
@@ -889,6 +890,13 @@ describe('the address', () => {
     vi.stubGlobal('location', { href: 'https://shop.example/cart?x#y' });
     expect(address(undefined)).toBe('wss://shop.example/api/ws');
     expect(address('/rt')).toBe('wss://shop.example/rt');
+  });
+
+  it('needs no URL of the platform for a whole address: that of React Native refuses `ws:`', () => {
+    vi.stubGlobal('URL', undefined);
+    expect(address('wss://h/api/ws')).toBe('wss://h/api/ws');
+    expect(address('https://h')).toBe('wss://h/api/ws');
+    expect(address(undefined)).toBe('ws://127.0.0.1:3001/api/ws');
   });
 });
 
