@@ -165,6 +165,41 @@ fn a_sync_that_fails_refuses_under_always_and_begins_a_segment_otherwise() {
     assert_eq!(other.epoch, epoch(1), "it was closed, but nobody knows what the disk has");
 }
 
+#[test]
+fn zeros_at_the_end_are_a_stop_of_the_machine_and_of_nothing_else() {
+    for (boot, expected) in [(BOOT, epoch(1)), ("boot 2", epoch(0))] {
+        let mut rig = Rig::new(ALWAYS);
+        rig.publish(3, 10);
+        let disk = rig.disk.copy(); // It was not closed.
+        disk.change(&name_of(1), |bytes| bytes.extend([0; 50]));
+        let rig = Rig::open(&disk, &options(ALWAYS), boot, &epoch(1));
+        assert_eq!((rig.last, &rig.epoch), (3, &expected), "{boot}: {:?}", rig.findings);
+        assert!(has(&rig.findings, "was cut by 50 bytes"));
+    }
+}
+
+#[test]
+fn an_end_that_is_missing_to_the_byte_is_noticed() {
+    let disk = filled(ALWAYS, 9);
+    disk.change(&name_of(7), |bytes| {
+        let last = bytes.windows(4).rposition(|w| w == record::MAGIC).unwrap();
+        bytes.truncate(last);
+    });
+    let rig = reopen(&disk);
+    assert_eq!((rig.last, &rig.epoch), (8, &epoch(1)));
+    assert!(has(&rig.findings, "had come to position 9 and ends before"), "{:?}", rig.findings);
+}
+
+#[test]
+fn a_segment_that_is_left_is_synced_if_it_can_be() {
+    let mut rig = Rig::new(INTERVAL);
+    rig.publish(2, 10);
+    let (syncs, _) = rig.disk.done();
+    rig.disk.state().faults = Faults { space: Some(0), truncate: Some(EIO), ..Faults::default() };
+    assert_eq!(rig.publish(1, 10), [Refused { after: 2 }]);
+    assert_eq!(rig.disk.done().0, syncs + 1, "what it holds is committed, and not synced yet");
+}
+
 /// A name that may be on the disk ends the segment before it, whether it could be made safe or not.
 #[test]
 fn a_rotation_that_fails_half_way_costs_nothing_that_is_told_later() {

@@ -6,6 +6,8 @@
 //! last committed record counts for nothing, since the next segment begins with that position.
 //! There is no state of failure: the next post simply tries again.
 
+mod retention;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -27,10 +29,6 @@ use crate::shard::counters::Shared;
 const CHECK_MS: u64 = 1_000;
 /// After a sync in the background failed, the next one waits so long: each failure seals a segment.
 const SYNC_RETRY_MS: u64 = 10_000;
-/// Of the age to which segments are kept, the part after which one is not written to any more: what
-/// goes, goes by segments.
-const AGE_PARTS: u64 = 8;
-
 /// A segment that is not written to any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed {
@@ -316,13 +314,6 @@ impl Store {
         active.first <= self.files.last
     }
 
-    fn is_old(&self, now: Now) -> bool {
-        let age = self.options.max_age_ms / AGE_PARTS;
-        let is_old =
-            |active: &Active| self.holds_events(active) && now.wall >= active.begun_at.saturating_add(age);
-        self.options.max_age_ms > 0 && self.files.active.as_ref().is_some_and(is_old)
-    }
-
     /// Ends the active segment, with everything on the disk, and begins the next.
     fn rotate(&mut self, now: Now) -> io::Result<()> {
         if self.dirty_since.is_some() {
@@ -385,46 +376,6 @@ impl Store {
             let Active { first, len: bytes, newest_at, .. } = active;
             self.files.closed.push_back(Closed { first, bytes, newest_at });
         } // Otherwise its successor has its name, and replaces it.
-    }
-
-    /// Lets go of the oldest segments, as the settings say; never of the active one.
-    fn let_go(&mut self, now: Now) {
-        while let Some(oldest) = self.files.closed.front().copied()
-            && (self.bytes() > self.options.max_bytes || self.has_expired(&oldest, now))
-        {
-            let next = self.files.closed.get(1).map(|closed| closed.first);
-            // The newest segment stays: it says where the numbers go on.
-            let Some(next) = next.or(self.files.active.as_ref().map(|active| active.first)) else { break };
-            // Nobody shall begin to read it any more.
-            self.files.whole_from = self.files.whole_from.max(next);
-            self.listeners.shared.archive_first.store(self.files.whole_from, Ordering::Relaxed);
-            match self.disk.remove(&name_of(oldest.first)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    self.complain("an old segment can't be removed", &error, now);
-                    break;
-                }
-                _ => {}
-            }
-            self.files.closed.pop_front();
-            self.listeners.tell(Note::Removed(oldest.first));
-        }
-        self.measure();
-    }
-
-    fn has_expired(&self, segment: &Closed, now: Now) -> bool {
-        let age = self.options.max_age_ms;
-        age > 0 && now.wall >= segment.newest_at.saturating_add(age)
-    }
-
-    fn bytes(&self) -> u64 {
-        let closed: u64 = self.files.closed.iter().map(|closed| closed.bytes).sum();
-        closed + self.files.active.as_ref().map_or(0, |active| active.len)
-    }
-
-    fn measure(&self) {
-        let segments = self.files.closed.len() + usize::from(self.files.active.is_some());
-        self.listeners.counters.segments.set(segments as u64);
-        self.listeners.counters.bytes.set(self.bytes());
     }
 
     /// A meta file that is behind costs nothing but one of the checks at the next start: it is
