@@ -12,7 +12,7 @@ use crate::wire::chunked::{ChunkFault, Chunked};
 use crate::wire::head::{self, BodyLength, HEAD_BYTES_MAX, Head, HeadError};
 use crate::wire::response::{JSON, Response, error_body};
 
-/// Unsent answer bytes past which no further request is taken from a connection.
+/// Unsent answer bytes, held ones among them, past which no further request is taken from a connection.
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Bytes of further requests that are taken in while one is served.
 const READ_AHEAD: usize = 64 << 10;
@@ -185,6 +185,7 @@ pub struct Client {
     sent: usize,
     /// Answers that wait for the journal, and those behind them.
     held: VecDeque<Held>,
+    held_bytes: usize,
     /// A request was handed out and not answered.
     waiting: bool,
     keep_alive: bool,
@@ -209,6 +210,7 @@ impl Client {
             out: Vec::new(),
             sent: 0,
             held: VecDeque::new(),
+            held_bytes: 0,
             waiting: false,
             keep_alive: true,
             head_only: false,
@@ -259,25 +261,23 @@ impl Client {
         self.waiting
     }
 
-    /// Whether the peer leaves so many answers unread that nothing more is taken from it.
+    /// Whether so many answers are unread or held that nothing more is taken from the peer.
     #[must_use]
     pub fn is_choked(&self) -> bool {
-        self.out.len() - self.sent > ANSWER_BYTES_MAX
+        let unsent = self.out.len() - self.sent + self.held_bytes;
+        unsent > ANSWER_BYTES_MAX || self.held.len() >= HELD_MAX
     }
 
     /// Whether a request is under way: some of it has arrived, not all.
     #[must_use]
     pub fn is_midway(&self) -> bool {
-        !self.waiting
-            && self.held.len() < HELD_MAX
-            && self.at < self.buf.len()
-            && !matches!(self.stage, Stage::Done)
+        !self.waiting && !self.is_choked() && self.at < self.buf.len() && !matches!(self.stage, Stage::Done)
     }
 
     /// Hands the next complete request to `serve`, if there is one and the answer to the one
     /// before is known. `true`: something happened, call again.
     pub fn poll_request(&mut self, serve: impl FnOnce(&Request<'_>) -> Reply) -> bool {
-        if self.waiting || self.is_choked() || self.held.len() >= HELD_MAX {
+        if self.waiting || self.is_choked() {
             return false;
         }
         match self.advance() {
@@ -324,7 +324,7 @@ impl Client {
             Reply::Now(answer) => self.queue(&answer),
             Reply::Once(ticket, answer) => {
                 let (bytes, close) = (self.encode(&answer), !self.keep_alive);
-                self.held.push_back(Held { ticket: Some(ticket), bytes, close });
+                self.hold(Held { ticket: Some(ticket), bytes, close });
             }
             Reply::Later => self.waiting = true,
         }
@@ -335,14 +335,28 @@ impl Client {
         if let Some(held) = self.held.iter_mut().find(|held| held.ticket == Some(ticket)) {
             held.ticket = None;
             if let Some(refusal) = refusal {
+                self.held_bytes -= held.bytes.len();
                 held.bytes = refusal.encode(held.close, false);
+                self.held_bytes += held.bytes.len();
             }
         }
         while self.held.front().is_some_and(|held| held.ticket.is_none())
             && let Some(held) = self.held.pop_front()
         {
+            self.held_bytes -= held.bytes.len();
             self.out.extend_from_slice(&held.bytes);
         }
+    }
+
+    fn hold(&mut self, held: Held) {
+        self.held_bytes += held.bytes.len();
+        self.held.push_back(held);
+    }
+
+    /// Whether answers wait for the journal.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Moves what is left to the front, once it is worth it.
@@ -462,7 +476,7 @@ impl Client {
     /// Sends, in its place.
     fn emit(&mut self, bytes: Vec<u8>) {
         if !self.held.is_empty() {
-            self.held.push_back(Held { ticket: None, bytes, close: false });
+            self.hold(Held { ticket: None, bytes, close: false });
         } else if self.out.is_empty() {
             self.out = bytes;
         } else {

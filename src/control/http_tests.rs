@@ -134,3 +134,19 @@ fn held_answers_are_bounded() {
     client.settle(0, None);
     assert!(client.poll_request(|_| Reply::Once(u64::MAX, ok())));
 }
+
+#[test]
+fn held_bytes_are_bounded_too() {
+    let mut client = Client::new(1000, None);
+    client.handle_bytes("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100).as_bytes());
+    assert!(client.poll_request(|_| Reply::Once(1, Answer::json(200, ""))));
+    let large = || Answer::json(200, vec![b'x'; ANSWER_BYTES_MAX / 4]);
+    let held = (0..).take_while(|_| client.poll_request(|_| Reply::Now(large()))).count();
+    assert_eq!(held, 4);
+    assert!(!client.is_midway(), "it is not the peer that lets us wait");
+    client.settle(1, Some(&large()));
+    assert!(client.is_choked(), "now it is the peer that must read");
+    client.advance_sent(client.unsent().len());
+    assert!(client.poll_request(|_| Reply::Now(large())));
+    assert_eq!(client.held_bytes, 0);
+}

@@ -46,6 +46,8 @@ const READ_BUDGET: usize = 1 << 20;
 const REPORT_BUDGET: usize = 4_096;
 /// A request must be complete so long after its first byte, an answer read.
 const REQUEST_TIMEOUT_MS: u64 = 30_000;
+/// How long the answer to a peer that has shut its side waits for the journal.
+const ABANDONED_MS: u64 = 10_000;
 /// How long a peer that was refused may take to read why.
 const LINGER_MS: u64 = 2_000;
 /// How long the journal may take to settle what it has in hand when the node stops.
@@ -120,6 +122,8 @@ struct Peer {
     since: Option<u64>,
     /// Nothing more is written; waiting for the peer to close.
     shut_at: Option<u64>,
+    /// When it said that it will send no more (monotonic ms).
+    left_at: Option<u64>,
     ended: bool,
 }
 
@@ -216,13 +220,24 @@ impl Reactor {
             self.answer_past();
             let more_wait = self.accept(now);
             let mut ready = std::mem::take(&mut self.ready);
+            let mut hung_up = Vec::new();
             for event in &events {
                 if event.token().0 < TCP.0 {
-                    ready.push(Id::unpack(event.token().0 as u64));
+                    let id = Id::unpack(event.token().0 as u64);
+                    if event.is_error() || event.is_write_closed() {
+                        hung_up.push(id);
+                    }
+                    ready.push(id);
                 }
             }
             for id in ready.drain(..) {
                 self.serve(id, now);
+            }
+            // What they had sent is done; nobody is left to wait for the journal's word.
+            for id in hung_up {
+                if self.peers.get(id).is_some_and(|peer| peer.client.is_held()) {
+                    self.peers.remove(id);
+                }
             }
             self.fire_deadlines(now);
             self.answer_posts();
@@ -351,8 +366,8 @@ impl Reactor {
             self.peers.iter().filter(|(_, peer)| peer.is_overdue(now)).map(|(id, _)| id).collect();
         for id in stalled {
             let Some(peer) = self.peers.get_mut(id) else { continue };
-            if peer.shut_at.is_some() || !peer.client.is_midway() {
-                peer.ended = true; // It does not read its answer, or does not go.
+            if peer.shut_at.is_some() || peer.left_at.is_some() || !peer.client.is_midway() {
+                peer.ended = true; // It does not read its answer, or does not go, or is long gone.
             } else {
                 peer.client.refuse(&Answer::error(
                     408,
@@ -408,6 +423,7 @@ impl Reactor {
             born: now.mono,
             since: Some(now.mono),
             shut_at: None,
+            left_at: None,
             ended: false,
         });
         let both = Interest::READABLE | Interest::WRITABLE;
@@ -427,15 +443,17 @@ impl Reactor {
         loop {
             let took = self.read(id);
             let before = budget;
-            while budget > 0 && self.serve_one(id, now) {
-                budget -= 1;
+            while budget > 0
+                && let Some(cost) = self.serve_one(id, now)
+            {
+                budget -= cost.min(budget);
             }
             self.write(id, now);
             match took {
-                Took::End => break,
+                Took::End if budget > 0 => break,
                 // It waits for bytes, for an answer, or for its peer to read.
                 Took::Nothing if budget == before => break,
-                Took::Nothing => {}
+                Took::End | Took::Nothing => {}
                 Took::Bytes(n) => spent += n,
             }
             if budget == 0 || spent >= READ_BUDGET {
@@ -469,25 +487,32 @@ impl Reactor {
         }
     }
 
-    /// Serves the next request of a connection. `true`: perhaps there is another.
-    fn serve_one(&mut self, id: Id, now: Now) -> bool {
-        let Some(peer) = self.peers.get_mut(id) else { return false };
+    /// Serves the next request of a connection. Returns what that takes of its share of a turn;
+    /// nothing where there was none.
+    fn serve_one(&mut self, id: Id, now: Now) -> Option<usize> {
+        let peer = self.peers.get_mut(id)?;
         let sequencer = &mut self.sequencer;
         let (mut asked, mut past) = (None, None);
         let posts = &mut self.posts;
-        let served = peer.client.poll_request(|request| match route(request, sequencer, now) {
-            Outcome::Answer(answer) => Reply::Now(answer),
-            Outcome::Once(ticket, answer) => {
-                posts.push_back(id);
-                Reply::Once(ticket, answer)
+        let mut cost = 1;
+        let served = peer.client.poll_request(|request| {
+            if request.head.method == "GET" && request.head.path() == "/api/events" {
+                cost = SERVE_BUDGET; // It looks at thousands of events.
             }
-            Outcome::Past(query) => {
-                past = Some(query);
-                Reply::Later
-            }
-            Outcome::Ask(question) => {
-                asked = Some(question);
-                Reply::Later
+            match route(request, sequencer, now) {
+                Outcome::Answer(answer) => Reply::Now(answer),
+                Outcome::Once(ticket, answer) => {
+                    posts.push_back(id);
+                    Reply::Once(ticket, answer)
+                }
+                Outcome::Past(query) => {
+                    past = Some(query);
+                    Reply::Later
+                }
+                Outcome::Ask(question) => {
+                    asked = Some(question);
+                    Reply::Later
+                }
             }
         });
         if served {
@@ -502,7 +527,7 @@ impl Reactor {
             peer.client
                 .answer(&Answer::error(503, "overloaded", "too many questions").with("Retry-After", "1"));
         }
-        served
+        served.then_some(cost)
     }
 
     /// Writes what the socket takes. `true`: nothing is left.
@@ -532,6 +557,9 @@ impl Reactor {
         }
         // The peer has closed too, now or a while after the answer: nothing is left to wait for.
         peer.ended |= peer.shut_at.is_some() && peer.client.is_ended();
+        if peer.client.is_ended() {
+            peer.left_at.get_or_insert(now.mono);
+        }
         if peer.ended {
             self.peers.remove(id); // Closing the descriptor also ends its registration.
         }
@@ -542,7 +570,9 @@ impl Peer {
     fn is_overdue(&self, now: Now) -> bool {
         let past = |since: Option<u64>, limit| since.is_some_and(|at| now.mono >= at + limit);
         let stranger = (!self.client.is_proven()).then_some(self.born);
+        // Who left while the journal hangs keeps no place from those who come to look why.
         past(self.shut_at, LINGER_MS)
+            || past(self.left_at.filter(|_| self.client.is_held()), ABANDONED_MS)
             || past(self.since, REQUEST_TIMEOUT_MS)
             || past(stranger, REQUEST_TIMEOUT_MS)
     }

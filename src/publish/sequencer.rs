@@ -25,6 +25,9 @@ const ENVELOPE_OVERHEAD: usize = 512;
 /// When a node that is overloaded has probably caught up; and how long the node's own events wait
 /// after the journal refused one.
 const RETRY_AFTER_MS: u64 = 1_000;
+/// Recent events that one page of history looks at, on the thread that takes posts: well under a
+/// millisecond.
+const LOOKED_MAX: usize = 8_192;
 /// The node's own events that wait for room at most.
 const OWN_MAX: usize = 65_536;
 /// Between two canaries.
@@ -401,11 +404,21 @@ impl Sequencer {
     /// is to be asked.
     #[must_use]
     pub fn recent_page(&self, query: &HistoryQuery) -> Option<HistoryPage> {
-        if query.since + 1 < self.recent.first() && self.held().0 < self.recent.first() {
+        let has_log = self.shared.archive_first.load(Ordering::Relaxed) != 0;
+        if query.since + 1 < self.recent.first() && has_log {
             return None;
         }
         let mut paging = Paging::new(query);
-        let _ = self.recent.after(query.since).all(|(_, envelope)| paging.look(envelope));
+        let mut looked = 0;
+        for (_, envelope) in self.recent.after(query.since) {
+            if looked == LOOKED_MAX {
+                return Some(paging.cut());
+            }
+            looked += 1;
+            if !paging.look(envelope) {
+                break;
+            }
+        }
         Some(paging.ended())
     }
 

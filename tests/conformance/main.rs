@@ -2,7 +2,6 @@
 //! The suite that needs it is started by `tests/conformance/run`.
 #![cfg(feature = "conformance")]
 
-#[allow(dead_code)]
 #[path = "../support/mod.rs"]
 mod support;
 
