@@ -24,7 +24,7 @@ export class EmitError extends Error {
   /**
    * The code of the first fault; or of the node's answer (`unauthorized`, `overloaded`, `body_too_large`); or one
    * of the emitter's own: `unreachable`, `connection_lost`, `timeout`, `bad_answer`, `queue_full`, `closed`,
-   * `not_json`, `undefined_list`, `foreign_socket`.
+   * `not_json`, `undefined_list`.
    */
   readonly code: string;
   /** The HTTP status, where the node answered. */

@@ -1,7 +1,6 @@
 // Where a node's control socket lies, in the same places and the same order as the node's command line looks.
 import { statSync } from 'node:fs';
 import { dirname, isAbsolute, join, relative } from 'node:path';
-import { EmitError } from './error.js';
 
 const FILE = 'control.sock';
 const SYSTEM_DIRECTORY = '/run/omnicast';
@@ -41,7 +40,5 @@ export function refuseForeign(path: string, env: Env, uid: number): void {
   } catch {
     return; // Connecting will say why.
   }
-  if (owner !== 0 && owner !== uid) {
-    throw new EmitError('foreign_socket', `${path}: its directory belongs to another user`);
-  }
+  if (owner !== 0 && owner !== uid) throw new Error('its directory belongs to another user');
 }

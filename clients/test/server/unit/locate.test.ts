@@ -1,5 +1,8 @@
+import { chownSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { socketCandidates } from '../../../src/server/locate.js';
+import { refuseForeign, socketCandidates } from '../../../src/server/locate.js';
 
 describe('the control socket is looked for where the command line looks', () => {
   it('in all the places, best first', () => {
@@ -23,5 +26,24 @@ describe('the control socket is looked for where the command line looks', () => 
   it('not in directories that are relative or empty', () => {
     const env = { WS_CONTROL_SOCKET: '', RUNTIME_DIRECTORY: 'a', XDG_RUNTIME_DIR: '', TMPDIR: 'tmp' };
     expect(socketCandidates(env, 7)).toEqual(['/run/omnicast/control.sock', '/tmp/omnicast-7/control.sock']);
+  });
+});
+
+describe('a socket where everybody may put one', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'omnicast-'));
+  const path = join(directory, 'control.sock');
+  const uid = process.geteuid?.() ?? 0;
+  const env = { TMPDIR: dirname(directory) };
+
+  it('is trusted in a directory of one’s own, and elsewhere', () => {
+    refuseForeign(path, env, uid);
+    refuseForeign('/nowhere/control.sock', env, uid);
+    refuseForeign(join(env.TMPDIR, 'absent/control.sock'), env, uid);
+  });
+
+  it.skipIf(uid !== 0)('is not trusted in a directory of somebody else', () => {
+    chownSync(directory, 12_345, 12_345);
+    expect(() => refuseForeign(path, env, uid)).toThrow('another user');
+    rmSync(directory, { recursive: true });
   });
 });
