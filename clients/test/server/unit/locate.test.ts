@@ -1,7 +1,7 @@
 import { chownSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { refuseForeign, socketCandidates } from '../../../src/server/locate.js';
 
 describe('the control socket is looked for where the command line looks', () => {
@@ -34,6 +34,7 @@ describe('a socket where everybody may put one', () => {
   const path = join(directory, 'control.sock');
   const uid = process.geteuid?.() ?? 0;
   const env = { TMPDIR: dirname(directory) };
+  afterAll(() => rmSync(directory, { recursive: true }));
 
   it('is trusted in a directory of one’s own, and elsewhere', () => {
     refuseForeign(path, env, uid);
@@ -44,6 +45,5 @@ describe('a socket where everybody may put one', () => {
   it.skipIf(uid !== 0)('is not trusted in a directory of somebody else', () => {
     chownSync(directory, 12_345, 12_345);
     expect(() => refuseForeign(path, env, uid)).toThrow('another user');
-    rmSync(directory, { recursive: true });
   });
 });
