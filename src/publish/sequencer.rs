@@ -409,12 +409,10 @@ impl Sequencer {
             return None;
         }
         let mut paging = Paging::new(query);
-        let mut looked = 0;
-        for (_, envelope) in self.recent.after(query.since) {
+        for (looked, (_, envelope)) in self.recent.after(query.since).enumerate() {
             if looked == LOOKED_MAX {
                 return Some(paging.cut());
             }
-            looked += 1;
             if !paging.look(envelope) {
                 break;
             }
