@@ -160,6 +160,22 @@ fn a_segment_that_is_gone_costs_its_events_and_says_so() {
     assert_gap(site, &epoch, last, within);
 }
 
+/// What is whole before a gap is still history, also where the window reaches back to the gap.
+#[test]
+fn what_stands_before_a_gap_is_still_history() {
+    for window in ["10", "65536"] {
+        let (mut site, _, last) = filled();
+        let segments = site.segments();
+        fs::remove_file(&segments[2]).unwrap();
+        let lost = positions(&segments[2], &segments[3]);
+        site.set("WS_HISTORY_EVENTS", window);
+        site.start_ready();
+        let (events, gap) = site.history(0);
+        assert!(gap);
+        assert_eq!(ids(&events), (1..=last).filter(|id| !lost.contains(id)).collect::<Vec<_>>(), "{window}");
+    }
+}
+
 #[test]
 fn without_its_newest_segment_a_log_begins_an_epoch() {
     let (mut site, epoch, last) = filled();

@@ -182,7 +182,7 @@ fn a_disk_that_cannot_be_written_refuses_the_start() {
         println!("NOT TESTED: no mount namespace to be had here (unshare -rm)");
         return;
     };
-    let (status, said) = site.refused_by(disk.node());
+    let (status, said) = site.refused_by(|| disk.node());
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.lines().count() == 1 && said.contains("WS_JOURNAL"), "{said}");
 }
@@ -198,7 +198,7 @@ fn a_start_on_a_full_disk_loses_nothing() {
     site.kill();
     disk.fill();
     // A node that starts has to say that it is not clean any more.
-    let (status, said) = site.refused_by(disk.node());
+    let (status, said) = site.refused_by(|| disk.node());
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("WS_JOURNAL"), "{said}");
     disk.free();

@@ -117,16 +117,21 @@ impl Site {
 
     /// Starts a node that does not come to life: its end, and what it said on stderr.
     pub fn refused(&self) -> (ExitStatus, String) {
-        self.refused_by(Command::new(env!("CARGO_BIN_EXE_omnicast")))
+        self.refused_by(|| Command::new(env!("CARGO_BIN_EXE_omnicast")))
     }
 
-    pub fn refused_by(&self, command: Command) -> (ExitStatus, String) {
+    pub fn refused_by(&self, command: impl Fn() -> Command) -> (ExitStatus, String) {
         let path = self.path().join("refusal");
-        let mut child = self.spawn(command, File::create(&path).unwrap());
+        let mut child = self.spawn(command(), File::create(&path).unwrap());
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = child.try_wait().unwrap() {
-                return (status, fs::read_to_string(path).unwrap());
+                let said = fs::read_to_string(&path).unwrap();
+                if !said.contains("in use") {
+                    return (status, said);
+                }
+                // Somebody else's port: not what it was to be refused for.
+                child = self.spawn(command(), File::create(&path).unwrap());
             }
             if Instant::now() > deadline {
                 let _ = child.kill();

@@ -181,3 +181,22 @@ fn a_connection_that_runs_ahead_of_its_answers_costs_no_memory() {
     assert!(sent > 100_000 && grown < 4 << 20, "{grown} bytes for {sent} bytes sent");
     assert_eq!(node.control("GET", "/healthz", "").status, 200);
 }
+
+/// One who sends everything and then shuts its side gets every answer, however many turns they take.
+#[test]
+fn requests_before_the_end_of_a_stream_are_all_answered() {
+    let token = "t0ken-of-the-backend";
+    let node = Node::start(&[("WS_CONTROL_ADDR", "127.0.0.1:0"), ("WS_CONTROL_TOKEN", token)]);
+    let header = format!("Authorization: Bearer {token}\r\n");
+    for count in [64, 65, 128, 700] {
+        let stream = TcpStream::connect(control_address(&node)).unwrap();
+        let end = stream.try_clone().unwrap();
+        let mut control = Control::over(stream);
+        control.send(crate::support::request("GET", "/healthz", &header, "").repeat(count).as_bytes());
+        end.shutdown(std::net::Shutdown::Write).unwrap();
+        for n in 0..count {
+            assert_eq!(control.answer().status, 200, "{n} of {count}");
+        }
+        control.expect_end();
+    }
+}
