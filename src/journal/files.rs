@@ -167,12 +167,13 @@ impl Log {
         let (notes, notes_out) = unbounded(); // See `Note` for what bounds it.
         let counters = Arc::new(JournalCounters::default());
         let frontier = Arc::new(Frontier::default());
-        let listeners = Listeners { notes, frontier: frontier.clone(), shared, counters: counters.clone() };
+        let (news, counted) = (frontier.clone(), counters.clone());
+        let listeners = Listeners { notes, frontier: news, shared: shared.clone(), counters: counted };
         let store = Store::new(self.disk.clone(), self.options, self.holdings, listeners, self.lock);
         let writer = Writer::new(store, batches, progress, gate);
         let sources = reader::Sources { asks: asks_out, queries: queries_out, notes: notes_out };
         let index = Index::new(self.stretches);
-        let reader = Reader::new(self.disk, index, frontier, sources, counters.clone());
+        let reader = Reader::new(self.disk, index, frontier, sources, shared, counters.clone());
         Parts { journal, writer, reader, asks, queries, counters }
     }
 }

@@ -82,6 +82,19 @@ impl Index {
         self.segments.range(from..).find_map(|segment| self.find_in(segment, position, committed))
     }
 
+    /// The last position up to `committed` in the segment that begins with `first`; 0 where it has
+    /// none.
+    #[must_use]
+    pub fn last_in(&self, first: u64, committed: u64) -> u64 {
+        let behind = self.segments.partition_point(|segment| segment.first <= first);
+        let Some(segment) = behind.checked_sub(1).and_then(|at| self.segments.get(at)) else { return 0 };
+        match segment.blocks.last() {
+            Some(block) if behind < self.segments.len() => block.last.min(committed),
+            None if behind < self.segments.len() => 0,
+            _ => committed,
+        }
+    }
+
     fn find_in(&self, segment: &Stretch, position: u64, committed: u64) -> Option<Spot> {
         let at = segment.blocks.partition_point(|block| block.last < position);
         if let Some(block) = segment.blocks.get(at) {
@@ -129,6 +142,8 @@ mod tests {
         ] {
             assert_eq!(at(&index, position, 39), found, "{position}");
         }
+        let ends = [index.last_in(10, 39), index.last_in(10, 25), index.last_in(30, 42), index.last_in(5, 9)];
+        assert_eq!(ends, [29, 25, 42, 0]);
         assert_eq!(at(&index, 40, 42), Some((30, 40, 600)), "the block that is not full");
         index.note(Note::Filled(block(40, 49, 600)));
         index.note(Note::Began(50));

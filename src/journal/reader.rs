@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 
@@ -19,6 +20,7 @@ use crate::journal::index::{Index, Note, Spot};
 use crate::journal::segment::name_of;
 use crate::policy::Policy;
 use crate::shard::archive::{Ask, Chunk};
+use crate::shard::counters::Shared;
 use crate::shard::mail::Order;
 use crate::shard::mailbox::OrderLine;
 
@@ -59,6 +61,8 @@ pub struct Reader {
     index: Index,
     frontier: Arc<Frontier>,
     sources: Sources,
+    /// Told where the log is whole from, when something in it can't be read any more.
+    shared: Arc<Shared>,
     counters: Arc<JournalCounters>,
     cache: Cache,
     /// The segment that was read last, held open.
@@ -75,10 +79,11 @@ impl Reader {
         index: Index,
         frontier: Arc<Frontier>,
         sources: Sources,
+        shared: Arc<Shared>,
         counters: Arc<JournalCounters>,
     ) -> Reader {
         let cache = Cache::default();
-        Reader { disk, index, frontier, sources, counters, cache, file: None, complained: false }
+        Reader { disk, index, frontier, sources, shared, counters, cache, file: None, complained: false }
     }
 
     /// Answers until those who can ask are gone: shards by an order each, queries by `on_page`.
@@ -143,9 +148,9 @@ impl Reader {
             self.counters.cache_hits.add(1);
             return Some(chunk);
         }
-        let bytes = self.read(&spot)?;
+        let bytes = self.read(&spot, committed)?;
         let records = block::records(&bytes, spot.first, spot.last);
-        let records = self.check(records)?;
+        let records = self.check(records, &spot, committed)?;
         let chunk = Arc::new(Chunk { envelopes: block::envelopes(&records, policy) });
         self.cache.put(spot.first, chunk.clone());
         Some(chunk)
@@ -172,9 +177,12 @@ impl Reader {
                 (page.gap, page.cursor) = (true, spot.first - 1);
             }
             let last = spot.last.min(until);
-            let bytes = self.read(&spot).unwrap_or_default();
+            let Some(bytes) = self.read(&spot, committed) else {
+                (page.gap, page.cursor) = (true, last);
+                continue;
+            };
             let records = block::records(&bytes, spot.first, last);
-            let Some(records) = self.check(records) else {
+            let Some(records) = self.check(records, &spot, committed) else {
                 (page.gap, page.cursor) = (true, last);
                 continue;
             };
@@ -197,38 +205,66 @@ impl Reader {
         page
     }
 
-    fn read(&mut self, spot: &Spot) -> Option<Vec<u8>> {
+    fn read(&mut self, spot: &Spot, committed: u64) -> Option<Vec<u8>> {
         let held = self.file.as_ref().is_some_and(|(segment, _)| *segment == spot.segment);
         if !held {
             let file = self.disk.view(&name_of(spot.segment));
-            self.file = Some((spot.segment, self.check(file)?));
+            self.file = Some((spot.segment, self.check(file, spot, committed)?));
         }
         let (_, file) = self.file.as_ref()?;
         let bytes = block::read(&**file, spot);
-        let bytes = self.check(bytes)?;
+        let bytes = self.check(bytes, spot, committed)?;
         self.counters.reads.add(1);
         self.counters.read_bytes.add(bytes.len() as u64);
         Some(bytes)
     }
 
-    /// What is there, or a word about why it is not. A file that is gone was let go of meanwhile.
-    fn check<T>(&mut self, outcome: io::Result<T>) -> Option<T> {
-        match outcome {
+    /// What is there of `spot`, or a word about why it is not. What retention let go of meanwhile is
+    /// none in silence: it says where the log begins before it removes anything.
+    fn check<T>(&mut self, outcome: io::Result<T>, spot: &Spot, committed: u64) -> Option<T> {
+        let error = match outcome {
             Ok(value) => {
                 self.complained = false;
-                Some(value)
+                return Some(value);
             }
-            Err(error) => {
-                if error.kind() != io::ErrorKind::NotFound {
-                    self.counters.read_errors.add(1);
-                    if !std::mem::replace(&mut self.complained, true) {
-                        tracing::error!(%error, "journal: a part of the past can't be read");
-                    }
-                }
-                None
-            }
+            Err(error) => error,
+        };
+        // The next attempt shall find what has the name then.
+        self.file = None;
+        let is_gone = error.kind() == io::ErrorKind::NotFound;
+        let is_over = spot.last < self.shared.archive_first.load(Ordering::Acquire);
+        if is_gone && is_over {
+            return None;
         }
+        self.counters.read_errors.add(1);
+        if is_passing(&error) {
+            if !std::mem::replace(&mut self.complained, true) {
+                tracing::error!(%error, "journal: a part of the past can't be read now");
+            }
+        } else if !is_over {
+            self.lose(spot, is_gone, committed, &error);
+        }
+        None
     }
+
+    /// Whoever would come upon what can't be read is told so from now on, before it begins: otherwise
+    /// it would be given a part, thrown out, and come again, for ever.
+    fn lose(&mut self, spot: &Spot, is_gone: bool, committed: u64, error: &io::Error) {
+        let last =
+            if is_gone { self.index.last_in(spot.segment, committed).max(spot.last) } else { spot.last };
+        self.shared.archive_from(last + 1);
+        tracing::error!(
+            %error, file = name_of(spot.segment), first = spot.first, last,
+            "journal: events can't be read; nobody resumes from before them any more"
+        );
+    }
+}
+
+/// Whether it is about the process, not about what it reads.
+fn is_passing(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    passing.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 #[cfg(test)]

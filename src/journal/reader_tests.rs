@@ -115,6 +115,49 @@ fn bytes_that_change_later_are_none_and_told_of() {
 }
 
 #[test]
+fn what_can_not_be_read_moves_the_beginning_of_the_log_behind_it() {
+    let options = Options { segment_bytes: 1 << 18, ..options(SyncPolicy::Never) };
+    let fresh = || {
+        let mut rig = Rig::open(&Ram::default(), &options, BOOT, &epoch(0));
+        (0..1_200).for_each(|_| drop(rig.publish(1, 500)));
+        rig
+    };
+    let next_of = |rig: &Rig| {
+        let second = &rig.disk.segments()[1];
+        crate::journal::segment::first_of(second).unwrap()
+    };
+
+    let mut rig = fresh();
+    let last = rig.reader.part(0, policy()).unwrap().envelopes.last().unwrap().position;
+    rig.disk.change(&name_of(1), |bytes| bytes[BLOCK_BYTES as usize + 5_000] ^= 1);
+    assert_eq!(rig.shared_first(), 1);
+    assert!(rig.reader.part(last, policy()).is_none());
+    let first = rig.shared_first();
+    assert!(first > last + 1 && first < next_of(&rig), "behind the block: {first}");
+    assert!(rig.reader.part(first - 1, policy()).unwrap().covers(first - 1));
+    assert!(rig.reader.part(last, policy()).is_none());
+    assert_eq!((rig.shared_first(), positions(&rig.read_all())), (first, (first..=1_200).collect()));
+
+    let mut rig = fresh();
+    rig.disk.change(&name_of(1), |bytes| bytes.truncate(70_000));
+    assert!(rig.reader.page(&query(0, 1_200), policy()).gap, "a query says so too");
+    assert_eq!(rig.shared_first(), next_of(&rig), "all of the end of that file");
+
+    let mut rig = fresh();
+    let next = next_of(&rig);
+    rig.disk.state().names.remove(&name_of(1));
+    assert!(rig.reader.part(0, policy()).is_none());
+    assert_eq!(rig.shared_first(), next, "a file that is gone is gone as a whole");
+    assert_eq!(rig.writer.store.counters().read_errors.read(), 1);
+    assert_eq!(positions(&rig.read_all()), (next..=1_200).collect::<Vec<_>>());
+
+    let mut rig = fresh();
+    rig.disk.state().faults.read = Some(24); // No descriptor is free.
+    assert!(rig.reader.part(0, policy()).is_none());
+    assert_eq!(rig.shared_first(), 1, "that passes");
+}
+
+#[test]
 fn pages_follow_each_other_without_gap_or_repetition() {
     let mut rig = filled(300);
     for (limit, bytes_max) in [(1, 1 << 30), (7, 1 << 30), (1_000, 1), (1_000, 20_000), (1_000, 1 << 30)] {

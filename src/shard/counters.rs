@@ -66,7 +66,7 @@ impl Counters {
     }
 }
 
-/// Facts of the node that every thread may read. Each has one writer.
+/// Facts of the node that every thread may read. Each has one writer, but for one that only rises.
 #[derive(Debug, Default)]
 pub struct Shared {
     /// Everything is up. Written once, by the one who starts the node.
@@ -82,7 +82,8 @@ pub struct Shared {
     /// can have seen that event; a shard may not have come so far.
     pub last_position: AtomicU64,
     /// Position of the oldest event from which on the log on disk is whole; 0 where there is no
-    /// such log. Written by the one who writes the log.
+    /// such log. Written by the one who writes the log and the one who reads it, each by
+    /// [`Shared::archive_from`].
     pub archive_first: AtomicU64,
 }
 
@@ -91,6 +92,12 @@ impl Shared {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.started.load(Ordering::Relaxed) && !self.is_draining()
+    }
+
+    /// The log on disk is whole from `position` on at the earliest: what is said of it only rises, so
+    /// that two may say it.
+    pub fn archive_from(&self, position: u64) {
+        self.archive_first.fetch_max(position, Ordering::AcqRel);
     }
 
     /// Whether new upgrades are refused.

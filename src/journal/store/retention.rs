@@ -1,7 +1,6 @@
 //! What goes, and when: whole segments, the oldest first, never the newest.
 
 use std::io;
-use std::sync::atomic::Ordering;
 
 use crate::base::time::Now;
 use crate::journal::index::Note;
@@ -31,7 +30,7 @@ impl Store {
             let Some(next) = next.or(self.files.active.as_ref().map(|active| active.first)) else { break };
             // Nobody shall begin to read it any more.
             self.files.whole_from = self.files.whole_from.max(next);
-            self.listeners.shared.archive_first.store(self.files.whole_from, Ordering::Relaxed);
+            self.listeners.shared.archive_from(self.files.whole_from);
             match self.disk.remove(&name_of(oldest.first)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     self.complain("an old segment can't be removed", &error, now);
