@@ -11,7 +11,7 @@
 //! | `always` | every event that was told is there; same epoch | every event that was told is there; same epoch, unless sectors came out of order (then maybe a new one) |
 //! | `interval`, `never` | the same | every event that was told before the last sync is there; same epoch only if all that was told is there |
 //!
-//! In all cases the log opens, no position holds anything but what was appended there (and what was
+//! In all cases the log opens and does not end within a post, no position holds anything but what was appended there (and what was
 //! told, where something was), positions go on behind the last, and the next opening finds nothing wrong.
 
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ use crate::journal::history::{HistoryFilter, HistoryQuery};
 use crate::journal::kit_tests::*;
 use crate::journal::options::{Options, SyncPolicy};
 use crate::journal::ram_tests::*;
+use crate::journal::record::MAGIC;
 use crate::journal::segment::{NEW_NAME, first_of};
 use crate::wire::envelope::payload_of;
 
@@ -46,8 +47,9 @@ fn read_range(rig: &mut Rig, since: u64) -> BTreeMap<u64, Vec<u8>> {
 struct Run {
     options: Options,
     ops: Vec<Op>,
-    /// Payloads that were appended at each position, and how many ops had been done when they were.
-    appended: BTreeMap<u64, Vec<(usize, Vec<u8>)>>,
+    /// Payloads that were appended at each position, how many ops had been done when they were, and
+    /// whether the post ended there.
+    appended: BTreeMap<u64, Vec<(usize, Vec<u8>, bool)>>,
     reopenings: usize,
     with_faults: bool,
 }
@@ -74,7 +76,7 @@ fn run(seed: u64, sync: SyncPolicy, with_faults: bool) -> Run {
     };
     let disk = Ram::default();
     let mut rig = Rig::open(&disk, &options, BOOT, &epoch(0));
-    let mut appended: BTreeMap<u64, Vec<(usize, Vec<u8>)>> = BTreeMap::new();
+    let mut appended: BTreeMap<u64, Vec<(usize, Vec<u8>, bool)>> = BTreeMap::new();
     let mut reopenings = 0;
     for _ in 0..50 {
         match random.below(16) {
@@ -86,7 +88,7 @@ fn run(seed: u64, sync: SyncPolicy, with_faults: bool) -> Run {
                     let payload =
                         payload_of(&entry(position, filler, None, rig.now.get().wall).envelope.frame)
                             .to_vec();
-                    appended.entry(position).or_default().push((done, payload));
+                    appended.entry(position).or_default().push((done, payload, position == rig.last));
                 }
             }
             7..=9 => rig.write(),
@@ -130,7 +132,9 @@ fn run(seed: u64, sync: SyncPolicy, with_faults: bool) -> Run {
                 // What had been refused and is there after all, is in the log from now on.
                 let (done, first) = (disk.state().ops.len(), rig.shared_first());
                 for (position, payload) in read_range(&mut rig, first - 1) {
-                    appended.get_mut(&position).unwrap().push((done, payload));
+                    let known = appended.get_mut(&position).unwrap();
+                    let is_end = known.iter().any(|(_, of, is_end)| *is_end && *of == payload);
+                    known.push((done, payload, is_end));
                 }
             }
         }
@@ -245,6 +249,10 @@ impl Run {
             let is_told = position <= if rig.epoch == epoch(0) { image.told } else { promised };
             self.check_payload(position, payload, is_told, image.ops, &context);
         }
+        if let Some(payload) = found.get(&rig.last) {
+            let is_end = self.appended[&rig.last].iter().any(|(_, of, is_end)| *is_end && of == payload);
+            assert!(is_end, "half a post is back: {context}");
+        }
         // Where a write could not be taken back, what it left behind is told of.
         let alarms: &[&str] = if self.with_faults { &["missing"] } else { &["missing", "damaged"] };
         let is_alarm = |finding: &String| alarms.iter().any(|alarm| finding.contains(alarm));
@@ -267,8 +275,8 @@ impl Run {
     }
 
     fn check_payload(&self, position: u64, payload: &[u8], is_told: bool, ops: usize, context: &str) {
-        let known: Vec<_> = self.appended[&position].iter().filter(|(at, _)| *at <= ops).collect();
-        assert!(known.iter().any(|(_, of)| of == payload), "{position} is something else: {context}");
+        let known: Vec<_> = self.appended[&position].iter().filter(|(at, ..)| *at <= ops).collect();
+        assert!(known.iter().any(|(_, of, _)| of == payload), "{position} is something else: {context}");
         let told = &known.last().expect("it was appended").1;
         assert!(!is_told || told == payload, "{position} is not what was told: {context}");
     }
@@ -413,6 +421,75 @@ fn every_write_of_a_run_cut_at_every_byte() {
             assert!(run.check(&image, BOOT, true, true), "a new epoch at {ops}, {bytes}");
         }
     }
+}
+
+/// A group of posts, cut at every byte: those are back that were written to their end, with their keys.
+#[test]
+fn a_post_that_was_cut_short_is_not_there_at_all() {
+    // The second post is longer than a block.
+    for (filler, step) in [(5, 1), (40_000, 997)] {
+        let mut rig = Rig::new(SyncPolicy::Always);
+        rig.publish(1, 5);
+        let before = rig.disk.copy();
+        let name = &before.segments()[0];
+        let start = before.bytes(name).len();
+        let mut ends = vec![(1, start)];
+        for events in [3, 4, 1, 2] {
+            let mut alone = Rig::open(&before.copy(), &options(SyncPolicy::Always), BOOT, "e");
+            rig.post(events, filler);
+            // How long the group is up to here.
+            let mut last = 1;
+            while last < rig.last {
+                let of_post = ends.iter().map(|(end, _)| *end).find(|end| *end > last).unwrap_or(rig.last);
+                alone.post((of_post - last) as usize, filler);
+                last = of_post;
+            }
+            alone.write();
+            ends.push((rig.last, alone.disk.bytes(name).len()));
+        }
+        rig.write();
+        let whole = rig.disk.bytes(name);
+        assert_eq!(ends.last(), Some(&(11, whole.len())));
+        let boundaries = (start..whole.len()).filter(|at| whole[*at..].starts_with(&MAGIC));
+        let mut cuts: Vec<usize> = (start..=whole.len()).step_by(step).chain(boundaries).collect();
+        cuts.push(whole.len());
+        for cut in cuts {
+            let disk = before.copy();
+            disk.change(name, |bytes| *bytes = whole[..cut].to_vec());
+            let opened = open_with(&disk, &options(SyncPolicy::Always), BOOT, "e", SMALL).unwrap();
+            let &(last, end) = ends.iter().rfind(|(_, end)| *end <= cut).unwrap();
+            assert_eq!((opened.last, &*opened.epoch), (last, &*epoch(0)), "{cut}: {:?}", opened.findings);
+            let keys: Vec<u64> = opened.keys.iter().map(|key| key.position).collect();
+            assert_eq!(keys, (1..=last).filter(|n| n.is_multiple_of(2)).collect::<Vec<_>>(), "{cut}");
+            assert_eq!((disk.bytes(name).len(), opened.findings.len()), (end, usize::from(end < cut)));
+            let mut rig = Rig::take(&disk, opened);
+            assert_eq!(positions(&rig.read_all()), (1..=last).collect::<Vec<_>>(), "{cut}");
+            assert_eq!(rig.publish(2, 5), [crate::journal::Progress::Committed(last + 2)]);
+            let rig = Rig::open(&rig.close(), &options(SyncPolicy::Always), BOOT, "e");
+            assert_eq!((rig.last, rig.findings.len()), (last + 2, 0), "{cut}: {:?}", rig.findings);
+        }
+    }
+}
+
+/// What cannot be read before the post that was cut short may have been seen.
+#[test]
+fn damage_before_a_post_that_was_cut_short_is_a_new_epoch() {
+    let mut rig = Rig::new(SyncPolicy::Always);
+    for events in [1, 1, 3] {
+        rig.publish(events, 5);
+    }
+    let disk = rig.disk.copy();
+    let name = &disk.segments()[0];
+    disk.change(name, |bytes| {
+        let starts: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(&MAGIC)).collect();
+        bytes.truncate(starts[4]);
+        bytes[starts[1] + 50] ^= 1;
+    });
+    let mut rig = Rig::open(&disk, &options(SyncPolicy::Always), BOOT, &epoch(1));
+    assert_eq!((rig.last, &rig.epoch), (1, &epoch(1)), "{:?}", rig.findings);
+    assert_eq!(rig.publish(1, 5), [crate::journal::Progress::Committed(2)]);
+    let rig = Rig::open(&rig.close(), &options(SyncPolicy::Always), BOOT, &epoch(2));
+    assert_eq!((rig.last, &rig.epoch, rig.findings.len()), (2, &epoch(1), 0), "{:?}", rig.findings);
 }
 
 #[test]

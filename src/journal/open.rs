@@ -114,6 +114,7 @@ pub(super) fn open_on(
     let mut keys = Keys { since: keys_since, ..Keys::default() };
     let Recovered { holdings, stretches, findings } =
         recover(&*disk, circumstances, &mut |record| keys.take(record)).map_err(refuse)?;
+    keys.settle(holdings.last);
     let tail = latest(&*disk, &stretches, holdings.last, window, policy);
     Ok(Opened {
         epoch: holdings.meta.epoch.clone(),
@@ -129,15 +130,29 @@ pub(super) fn open_on(
 #[derive(Default)]
 struct Keys {
     since: u64,
+    /// Those of a post whose last event was not seen yet. The node that wrote it had all of them in
+    /// memory.
+    of_post: Vec<RecentKey>,
     recent: VecDeque<RecentKey>,
     bytes: usize,
 }
 
 impl Keys {
     fn take(&mut self, record: &Record<'_>) {
-        let Some(key) = record.key.filter(|_| record.at >= self.since) else { return };
-        self.bytes += key.len();
-        self.recent.push_back(RecentKey { key: key.into(), position: record.position, at: record.at });
+        if let Some(key) = record.key.filter(|_| record.at >= self.since) {
+            self.of_post.push(RecentKey { key: key.into(), position: record.position, at: record.at });
+        }
+        if !record.goes_on {
+            self.settle(record.position);
+        }
+    }
+
+    /// The post is in the log up to position `last`; what is behind that is not.
+    fn settle(&mut self, last: u64) {
+        for recent in self.of_post.drain(..).filter(|recent| recent.position <= last) {
+            self.bytes += recent.key.len();
+            self.recent.push_back(recent);
+        }
         while self.recent.len() > KEYS_MAX || self.bytes > KEYS_BYTES_MAX {
             self.bytes -= self.recent.pop_front().map_or(0, |old| old.key.len());
         }

@@ -7,6 +7,8 @@
 //! Little endian. The checksum (CRC-32) is over the length and what it counts. The first and last byte
 //! of the magic occur nowhere in UTF-8, so no text that anybody posts can look like a record. A
 //! payload is a JSON object and ends with a brace, so a whole record never ends with a zero byte.
+//! The highest bit of the addressing length says that the post goes on with the next record: so a
+//! write that was cut short between two records is told from one that was not.
 
 /// How a record begins.
 pub const MAGIC: [u8; 4] = [0xf5, b'e', b'v', 0xff];
@@ -17,6 +19,9 @@ const NUMBERS_BYTES: usize = 24;
 /// What a length may say at most: the longest event that the settings allow, and as much again.
 /// Anything beyond is not a record, whatever it looks like, and nothing of that size is allocated.
 pub const BODY_BYTES_MAX: usize = 32 << 20;
+
+/// In the addressing length: [`Record::goes_on`]. No length within [`BODY_BYTES_MAX`] has it.
+const GOES_ON: u32 = 1 << 31;
 
 /// An event as the log keeps it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +36,8 @@ pub struct Record<'a> {
     pub addressing: Option<&'a str>,
     /// The JSON text that clients get.
     pub payload: &'a str,
+    /// Whether the next record is of the same post, without which this one is nothing.
+    pub goes_on: bool,
 }
 
 /// It has more than [`BODY_BYTES_MAX`].
@@ -73,7 +80,8 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge> {
     out.extend_from_slice(&record.position.to_le_bytes());
     out.extend_from_slice(&record.at.to_le_bytes());
     out.extend_from_slice(&(key.len() as u32).to_le_bytes());
-    out.extend_from_slice(&(addressing.len() as u32).to_le_bytes());
+    let goes_on = if record.goes_on { GOES_ON } else { 0 };
+    out.extend_from_slice(&(addressing.len() as u32 | goes_on).to_le_bytes());
     for text in [key, addressing, record.payload] {
         out.extend_from_slice(text.as_bytes());
     }
@@ -123,7 +131,8 @@ pub fn is_whole_but_for_its_length(bytes: &[u8]) -> bool {
 
 fn read_body(body: &[u8]) -> Option<Record<'_>> {
     let (position, at) = (u64_at(body, 0)?, u64_at(body, 8)?);
-    let (key_len, addressing_len) = (u32_at(body, 16)? as usize, u32_at(body, 20)? as usize);
+    let (key_len, marked) = (u32_at(body, 16)? as usize, u32_at(body, 20)?);
+    let addressing_len = (marked & !GOES_ON) as usize;
     let texts = body.get(NUMBERS_BYTES..)?;
     let (key, texts) = texts.split_at_checked(key_len)?;
     let (addressing, payload) = texts.split_at_checked(addressing_len)?;
@@ -135,6 +144,7 @@ fn read_body(body: &[u8]) -> Option<Record<'_>> {
         key: optional(key)?,
         addressing: optional(addressing)?,
         payload: text(payload)?,
+        goes_on: marked & GOES_ON != 0,
     })
 }
 

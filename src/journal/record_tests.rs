@@ -12,11 +12,11 @@ proptest! {
     #[test]
     fn a_record_reads_back_and_no_damage_goes_unseen(
         position: u64, at: u64, key in "[ -~]{0,9}|\\PC{0,4}", addressing in "\\{\\PC{0,9}\\}|", payload in "\\{\\PC{0,30}\\}",
-        behind in proptest::collection::vec(any::<u8>(), 0..20),
+        goes_on: bool, behind in proptest::collection::vec(any::<u8>(), 0..20),
     ) {
         let optional = |text: &'static str| (!text.is_empty()).then_some(text);
         let (key, addressing): (&'static str, &'static str) = (key.leak(), addressing.leak());
-        let record = Record { position, at, key: optional(key), addressing: optional(addressing), payload: &payload };
+        let record = Record { position, at, key: optional(key), addressing: optional(addressing), payload: &payload, goes_on };
         let mut bytes = encoded(&record);
         let len = bytes.len();
         prop_assert_ne!(bytes[len - 1], 0);
@@ -45,7 +45,7 @@ proptest! {
 
 #[test]
 fn a_wrong_length_at_the_end_is_no_write_that_was_cut_short() {
-    let record = Record { position: 7, at: 1, key: None, addressing: None, payload: "{}" };
+    let record = Record { position: 7, at: 1, key: None, addressing: None, payload: "{}", goes_on: false };
     let mut bytes = encoded(&record);
     bytes[5] ^= 1;
     assert_eq!(decode(&bytes), Found::Short);
@@ -62,7 +62,8 @@ fn no_text_looks_like_a_record() {
 #[test]
 fn lengths_are_bounded() {
     let payload = "x".repeat(BODY_BYTES_MAX);
-    let record = Record { position: 7, at: 1, key: None, addressing: None, payload: &payload[24..] };
+    let record =
+        Record { position: 7, at: 1, key: None, addressing: None, payload: &payload[24..], goes_on: true };
     assert!(matches!(decode(&encoded(&record)), Found::Whole(..)));
     let mut bytes = vec![1];
     assert_eq!(encode(&Record { payload: &payload[23..], ..record }, &mut bytes), Err(TooLarge));

@@ -60,7 +60,8 @@ impl Piece {
     }
 }
 
-/// Reads and mends the log on `disk`. `each` gets every good record in the order of positions.
+/// Reads and mends the log on `disk`. `each` gets every good record in the order of positions, and
+/// those of the post behind the last position that was cut short, if there is one.
 ///
 /// # Errors
 /// A clause that tells why there can be no log here.
@@ -140,6 +141,8 @@ impl Recovery<'_> {
     /// and their names must not stand in the way of the positions that come next.
     fn set_junk_aside(&mut self) {
         while let Some(piece) = self.pieces.pop_if(|piece| {
+            // A post that it does not end counts for nothing either: this is the newest that counts.
+            piece.scanned.take_back_unfinished();
             let Scanned { header, blocks, .. } = &piece.scanned;
             header.is_err() && blocks.is_empty()
         }) {
@@ -150,15 +153,7 @@ impl Recovery<'_> {
     fn read_segment(&self, range: Range<u64>, each: &mut dyn FnMut(&Record<'_>)) -> Scanned {
         let name = name_of(range.start);
         let scanned = self.disk.view(&name).and_then(|file| scan(&*file, range, each));
-        scanned.unwrap_or_else(|error| Scanned {
-            header: Err(HeaderFault::Bad),
-            blocks: Vec::new(),
-            damage: Vec::new(),
-            end: 0,
-            len: 0,
-            tail: Tail::Unreadable(error.to_string()),
-            newest_at: 0,
-        })
+        scanned.unwrap_or_else(|error| Scanned::unreadable(&error))
     }
 
     fn tell_of_foreign(&mut self, mut foreign: Vec<String>) {

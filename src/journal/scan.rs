@@ -2,7 +2,8 @@
 //!
 //! A record whose bytes are wrong is stepped over by looking for the next one that is right and
 //! stands behind it in the order; what follows the last good record is the tail, and its kind says
-//! whether a write that was cut short explains it.
+//! whether a write that was cut short explains it. A post of which the newest segment does not hold
+//! the last record belongs to the tail from its first record on: it is in the log as a whole or not at all.
 
 use std::io;
 use std::ops::Range;
@@ -21,7 +22,7 @@ const CLAIM_BYTES: usize = PREFIX_BYTES + 8;
 pub enum Tail {
     /// Nothing.
     Clean,
-    /// The beginning of a record, or of the header: a write was cut short.
+    /// The beginning of a record, of a post, or of the header: a write was cut short.
     Torn,
     /// As `Torn`, but the file was long enough and zeros are where the rest should be: only a
     /// machine that stopped leaves that behind.
@@ -43,7 +44,7 @@ pub struct Scanned {
     pub blocks: Vec<Block>,
     /// Bytes that are no records, with good records behind them.
     pub damage: Vec<Range<u64>>,
-    /// Where the last good record ends, or the header.
+    /// Where the last good record ends that counts, or the header.
     pub end: u64,
     /// Its length.
     pub len: u64,
@@ -51,17 +52,57 @@ pub struct Scanned {
     pub tail: Tail,
     /// The latest time at which one of its events was accepted (wall ms).
     pub newest_at: u64,
+    /// Its last good record does not end its post.
+    unfinished: Option<Mark>,
 }
 
 impl Scanned {
+    /// Nothing, of a file with so many bytes, for now.
+    fn nothing(len: u64, tail: Tail) -> Scanned {
+        Scanned {
+            header: Err(HeaderFault::Bad),
+            blocks: Vec::new(),
+            damage: Vec::new(),
+            end: 0,
+            len,
+            tail,
+            newest_at: 0,
+            unfinished: None,
+        }
+    }
+
+    /// A file of which the disk gives nothing.
+    #[must_use]
+    pub fn unreadable(error: &io::Error) -> Scanned {
+        Scanned::nothing(0, Tail::Unreadable(error.to_string()))
+    }
+
     /// Position of its last good record.
     #[must_use]
     pub fn last(&self) -> Option<u64> {
         self.blocks.last().map(|block| block.last)
     }
+
+    /// Counts a post that does not end here as tail, in what is the newest segment: it was never
+    /// committed. Elsewhere it can only be damaged, since the next segment begins with the first
+    /// position of what was refused.
+    pub fn take_back_unfinished(&mut self) {
+        let Some(mut mark) = self.unfinished.take() else { return };
+        if self.tail == Tail::Clean {
+            self.tail = Tail::Torn;
+        }
+        if self.damage.len() > mark.damage && !matches!(self.tail, Tail::Unreadable(_)) {
+            self.tail = Tail::Garbage;
+        }
+        self.blocks.truncate(mark.blocks);
+        self.blocks.extend(mark.open.close());
+        self.damage.truncate(mark.damage);
+        (self.end, self.newest_at) = (mark.end, mark.newest_at);
+    }
 }
 
-/// Reads a segment whose positions are `range`; `each` gets its good records in their order.
+/// Reads a segment whose positions are `range`; `each` gets its good records in their order, also those
+/// of a post that turns out not to end there.
 ///
 /// # Errors
 /// Only where not even its length is to be had.
@@ -71,9 +112,20 @@ pub fn scan(file: &dyn Handle, range: Range<u64>, each: &mut dyn FnMut(&Record<'
         Ok(tail) => tail,
         Err(error) => Tail::Unreadable(error.to_string()),
     };
-    pass.done.blocks.extend(pass.open.close());
     pass.done.tail = tail;
+    pass.done.unfinished = pass.mark;
+    pass.done.blocks.extend(pass.open.close());
     Ok(pass.done)
+}
+
+/// What was there before a post that has not ended.
+#[derive(Debug)]
+struct Mark {
+    end: u64,
+    blocks: usize,
+    open: Blocks,
+    damage: usize,
+    newest_at: u64,
 }
 
 /// A pass over the file.
@@ -83,20 +135,16 @@ struct Pass<'f> {
     range: Range<u64>,
     open: Blocks,
     done: Scanned,
+    /// Set from the first record of a post until its last. Bytes that are no records may hide either,
+    /// so they count as the beginning of one.
+    mark: Option<Mark>,
 }
 
 impl<'f> Pass<'f> {
     fn new(file: &'f dyn Handle, len: u64, range: Range<u64>) -> Pass<'f> {
-        let done = Scanned {
-            header: Err(HeaderFault::Bad),
-            blocks: Vec::new(),
-            damage: Vec::new(),
-            end: 0,
-            len,
-            tail: Tail::Clean,
-            newest_at: 0,
-        };
-        Pass { view: View { file, len, start: 0, bytes: Vec::new() }, range, open: Blocks::default(), done }
+        let done = Scanned::nothing(len, Tail::Clean);
+        let view = View { file, len, start: 0, bytes: Vec::new() };
+        Pass { view, range, open: Blocks::default(), done, mark: None }
     }
 
     fn run(&mut self, each: &mut dyn FnMut(&Record<'_>)) -> io::Result<Tail> {
@@ -121,6 +169,7 @@ impl<'f> Pass<'f> {
                 return Ok(Tail::Superseded);
             }
             let Some(next) = self.find_record(self.done.end + 1)? else { return self.judge_tail() };
+            self.mark();
             self.done.damage.push(self.done.end..next);
             self.done.blocks.extend(self.open.close());
             self.done.end = next;
@@ -130,12 +179,13 @@ impl<'f> Pass<'f> {
     /// Takes the record at `offset` if there is a good one that may be there.
     fn take_record(&mut self, offset: u64, each: &mut dyn FnMut(&Record<'_>)) -> io::Result<bool> {
         let Some((record, bytes)) = self.view.record_at(offset)? else { return Ok(false) };
-        let position = record.position;
+        let (position, goes_on, at) = (record.position, record.goes_on, record.at);
         if !self.range.contains(&position) {
             return Ok(false);
         }
         each(&record);
-        self.done.newest_at = self.done.newest_at.max(record.at);
+        self.mark();
+        self.done.newest_at = self.done.newest_at.max(at);
         let previous = self.done.blocks.last().map(|block| block.last);
         let previous = self.open.last().or(previous);
         if previous.is_some_and(|previous| previous + 1 != position) {
@@ -144,7 +194,22 @@ impl<'f> Pass<'f> {
         self.done.end = offset + bytes;
         self.done.blocks.extend(self.open.push(position, offset, self.done.end));
         self.range.start = position + 1;
+        if !goes_on {
+            self.mark = None;
+        }
         Ok(true)
+    }
+
+    /// Remembers how things stand, unless a post is under way.
+    fn mark(&mut self) {
+        let Scanned { end, blocks, damage, newest_at, .. } = &self.done;
+        self.mark.get_or_insert(Mark {
+            end: *end,
+            blocks: blocks.len(),
+            open: self.open,
+            damage: damage.len(),
+            newest_at: *newest_at,
+        });
     }
 
     fn is_superseded(&mut self, offset: u64) -> io::Result<bool> {

@@ -106,12 +106,16 @@ impl Writer {
     fn encode(&mut self, group: &[Batch]) -> io::Result<()> {
         self.bytes.clear();
         self.placed.clear();
-        for entry in group.iter().flat_map(|batch| &batch.entries) {
+        let entries = group.iter().flat_map(|batch| {
+            let last = batch.entries.len() - 1;
+            batch.entries.iter().enumerate().map(move |(i, entry)| (entry, i < last))
+        });
+        for (entry, goes_on) in entries {
             let position = entry.envelope.position;
             let payload = std::str::from_utf8(payload_of(&entry.envelope.frame))
                 .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
             let (key, addressing) = (entry.key.as_deref(), entry.addressing.as_deref());
-            let record = Record { position, at: entry.at, key, addressing, payload };
+            let record = Record { position, at: entry.at, key, addressing, payload, goes_on };
             record::encode(&record, &mut self.bytes)
                 .map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
             self.placed.push(Placed { position, end: self.bytes.len(), at: entry.at });
