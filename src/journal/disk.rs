@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 /// The file whose lock says that a node has the directory.
 const LOCK: &str = "lock";
@@ -158,8 +158,21 @@ impl Directory {
     }
 
     fn file(&self, name: &str, options: &mut OpenOptions) -> io::Result<Box<dyn Handle>> {
-        let file = options.mode(FILE_MODE).open(self.path.join(name))?;
-        Ok(Box::new(Plain { file }))
+        Ok(Box::new(Plain { file: self.plain(name, options)? }))
+    }
+
+    /// Opens what is a file, or will be. A pipe would keep who opens it waiting for its other end, and
+    /// a device may do anything: they are not opened, and what takes their place meanwhile does not
+    /// block.
+    fn plain(&self, name: &str, options: &mut OpenOptions) -> io::Result<File> {
+        let path = self.path.join(name);
+        match std::fs::metadata(&path) {
+            Ok(found) if !found.is_file() => return Err(not_a_file()),
+            _ => {} // What is wrong otherwise, opening it says.
+        }
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let file = options.mode(FILE_MODE).custom_flags(flags).open(path)?;
+        if file.metadata()?.is_file() { Ok(file) } else { Err(not_a_file()) }
     }
 }
 
@@ -202,11 +215,14 @@ impl Disk for Directory {
     }
 
     fn lock(&self) -> io::Result<Box<dyn Send + Debug>> {
-        let path = self.path.join(LOCK);
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
+        let file = self.plain(LOCK, OpenOptions::new().write(true).create(true).truncate(false))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Box::new(file))
     }
+}
+
+fn not_a_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")
 }
 
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! What the log does when the disk does not.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::window::Bounds;
@@ -508,4 +509,29 @@ fn a_real_directory_has_one_owner_and_keeps_what_it_is_given() {
     std::fs::write(&file, "").unwrap();
     let error = super::open::open(&Options { dir: file, ..options.clone() }, policy(), WINDOW, 0, "e");
     assert!(error.unwrap_err().to_string().starts_with("WS_JOURNAL="));
+}
+
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let pipe = |at: &Path| mknodat(CWD, at, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    let folder = |at: &Path| std::fs::create_dir(at).unwrap();
+    let device = |at: &Path| std::os::unix::fs::symlink("/dev/zero", at).unwrap();
+    let socket = |at: &Path| drop(std::os::unix::net::UnixListener::bind(at).unwrap());
+    let kinds: [&dyn Fn(&Path); 4] = [&pipe, &folder, &device, &socket];
+    for (n, make) in kinds.into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { dir: dir.path().to_owned(), ..options(ALWAYS) };
+        let open = || open(&options, policy(), WINDOW, 0, "e");
+        for name in ["lock", "meta"] {
+            make(&dir.path().join(name));
+            let error = open().unwrap_err().to_string();
+            assert!(error.contains("it is not a file"), "{n} {name}: {error}");
+            let at = dir.path().join(name);
+            if at.is_dir() { std::fs::remove_dir(at).unwrap() } else { std::fs::remove_file(at).unwrap() }
+        }
+        make(&dir.path().join(name_of(5)));
+        let opened = open().unwrap();
+        assert!(has(&opened.findings, &name_of(5)), "{n}: {:?}", opened.findings);
+    }
 }
