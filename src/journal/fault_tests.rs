@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::base::time::Now;
 use crate::base::window::Bounds;
 use crate::journal::Progress::{Committed, Refused};
 use crate::journal::kit_tests::*;
@@ -302,6 +303,36 @@ fn segments_go_by_bytes_and_by_age_and_the_newest_stays() {
     assert_eq!((rig.last, rig.first, &rig.epoch, rig.findings.len()), (1, 2, &epoch(0), 0));
     assert_eq!(rig.publish(1, 1), [Committed(2)]);
     assert_eq!(positions(&rig.read_all()), [2]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_stops_neither_rotation_nor_retention() {
+    let options = Options { max_age_ms: 80_000, ..options(ALWAYS) };
+    let mut rig = Rig::open(&Ram::default(), &options, BOOT, &epoch(0));
+    let set_back = |rig: &Rig, ms: u64| {
+        let now = rig.now.get();
+        rig.now.set(Now { wall: now.wall - ms, ..now });
+    };
+    rig.publish(1, 10);
+    set_back(&rig, 900_000);
+    rig.tick();
+    rig.later(9_000);
+    rig.tick();
+    assert_eq!(rig.disk.segments(), [name_of(1)]);
+    rig.later(1_000);
+    rig.tick();
+    assert_eq!(rig.disk.segments(), [name_of(1), name_of(2)], "an eighth of the age since it was seen");
+    // Set back for a moment only: nothing looks older than it is afterwards.
+    set_back(&rig, 100_000);
+    rig.later(1_000);
+    rig.tick();
+    rig.now.set(Now { wall: rig.now.get().wall + 100_000, ..rig.now.get() });
+    rig.later(78_000);
+    rig.tick();
+    assert_eq!((rig.disk.segments(), rig.shared_first()), (vec![name_of(1), name_of(2)], 1));
+    rig.later(1_000);
+    rig.tick();
+    assert_eq!((rig.disk.segments(), rig.shared_first()), (vec![name_of(2)], 2), "the age since then");
 }
 
 #[test]

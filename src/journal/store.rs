@@ -109,6 +109,8 @@ pub struct Store {
     sync_from: u64,
     /// When to look again what there is to do (monotonic ms).
     check_at: u64,
+    /// Since when the oldest segment is of a time that is still to come (monotonic ms).
+    ahead_since: Option<u64>,
     /// Something failed after which the disk may hold less than was committed, or more: the log can't
     /// be left as clean.
     in_doubt: bool,
@@ -142,6 +144,7 @@ impl Store {
             dirty_since: None,
             sync_from: 0,
             check_at: 0,
+            ahead_since: None,
             in_doubt: false,
             meta_is_stale: false,
             complaints: Complaints::default(),

@@ -13,7 +13,11 @@ const AGE_PARTS: u64 = 8;
 
 impl Store {
     /// Whether the active segment should take no more, for its age.
-    pub(super) fn is_old(&self, now: Now) -> bool {
+    pub(super) fn is_old(&mut self, now: Now) -> bool {
+        if let Some(active) = &mut self.files.active {
+            // The clock was set back: its age counts from now.
+            active.begun_at = active.begun_at.min(now.wall);
+        }
         let age = self.options.max_age_ms / AGE_PARTS;
         let is_old =
             |active: &Active| self.holds_events(active) && now.wall >= active.begun_at.saturating_add(age);
@@ -44,9 +48,17 @@ impl Store {
         self.measure();
     }
 
-    fn has_expired(&self, segment: &Closed, now: Now) -> bool {
+    /// Whether it is too old. One of a time that is still to come, since the clock was set back, is so
+    /// when it has been there for the whole age since that was seen. Its stamp stays as it is: the
+    /// clock may be set right again, and it must not look old then.
+    fn has_expired(&mut self, segment: &Closed, now: Now) -> bool {
         let age = self.options.max_age_ms;
-        age > 0 && now.wall >= segment.newest_at.saturating_add(age)
+        if segment.newest_at <= now.wall {
+            self.ahead_since = None;
+            return age > 0 && now.wall >= segment.newest_at.saturating_add(age);
+        }
+        let since = *self.ahead_since.get_or_insert(now.mono);
+        age > 0 && now.mono >= since.saturating_add(age)
     }
 
     fn bytes(&self) -> u64 {
