@@ -1,0 +1,2 @@
+'use client';
+export { LiveCustomerCount, LiveCustomerCount as default, type LiveCustomerCountProps } from '../panels.js';

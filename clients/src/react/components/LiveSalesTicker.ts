@@ -1,0 +1,2 @@
+'use client';
+export { LiveSalesTicker, LiveSalesTicker as default, type LiveSalesTickerProps } from '../panels.js';

@@ -1,0 +1,2 @@
+'use client';
+export { OrderStatusBadge, OrderStatusBadge as default, type OrderStatusBadgeProps } from '../marks.js';

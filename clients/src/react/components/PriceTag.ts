@@ -1,0 +1,2 @@
+'use client';
+export { PriceTag, PriceTag as default, type PriceTagProps } from '../marks.js';

@@ -1,0 +1,2 @@
+'use client';
+export { StockBadge, StockBadge as default, type StockBadgeProps } from '../marks.js';
