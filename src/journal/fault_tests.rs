@@ -7,6 +7,7 @@ use crate::base::time::Now;
 use crate::base::window::Bounds;
 use crate::journal::Progress::{Committed, Refused};
 use crate::journal::kit_tests::*;
+use crate::journal::meta::{Found, Meta};
 use crate::journal::open::{Opened, open};
 use crate::journal::options::{Options, SyncPolicy};
 use crate::journal::ram_tests::*;
@@ -510,9 +511,6 @@ fn a_directory_that_can_not_be_written_refuses_to_open() {
     disk.state().faults.read_only = true;
     let error = open_at(&disk, &options(ALWAYS), BOOT, "e").unwrap_err().to_string();
     assert!(error.starts_with("WS_JOURNAL=/log: ") && error.contains("Read-only"), "{error}");
-    disk.state().faults = Faults { space: Some(10), ..Faults::default() };
-    let error = open_at(&disk, &options(ALWAYS), BOOT, "e").unwrap_err().to_string();
-    assert!(error.contains("meta can't be written: No space left"), "{error}");
     disk.state().faults = Faults::default();
     let rig = Rig::open(&disk, &options(ALWAYS), BOOT, "e");
     assert_eq!((rig.last, &rig.epoch), (3, &epoch(0)));
@@ -520,6 +518,61 @@ fn a_directory_that_can_not_be_written_refuses_to_open() {
     assert!(error.contains("another node has it"), "{error}");
     drop(rig);
     assert!(open_at(&disk, &options(ALWAYS), BOOT, "e").is_ok());
+}
+
+/// However it was left, what it says on a full disk is what it says on any other.
+#[test]
+fn a_full_disk_is_opened_and_what_is_said_of_it_is_true() {
+    for (before, after) in [(ALWAYS, INTERVAL), (INTERVAL, ALWAYS), (INTERVAL, INTERVAL)] {
+        for (is_closed, boot) in [(true, BOOT), (true, "toob"), (false, BOOT)] {
+            for space in [0, 10] {
+                let mut rig = Rig::open(&Ram::default(), &short_segments(before), BOOT, &epoch(0));
+                for _ in 0..9 {
+                    rig.publish(1, 150);
+                }
+                let disk = if is_closed { rig.close() } else { rig.disk.copy() };
+                disk.state().faults.space = Some(space);
+                let len = disk.bytes("meta").len();
+                let mut rig = Rig::open(&disk, &short_segments(after), boot, &epoch(1));
+                assert_eq!((rig.last, &rig.epoch, rig.findings.len()), (9, &epoch(0), 0));
+                assert_eq!(positions(&rig.read_all()), (1..=9).collect::<Vec<_>>());
+                assert_eq!(rig.publish(1, 150), [Refused { after: 9 }]);
+                assert!(disk.bytes("meta").len() == len && !disk.state().names.contains_key("meta.tmp"));
+                let Found::Whole(meta) = Meta::load(&disk).unwrap() else { panic!("{before:?} {after:?}") };
+                let opened = Meta::opened(epoch(0), boot.into(), after.kind(), Some(7), 9);
+                assert_eq!(meta, opened, "as if there were room");
+                // Another process, again without room; then another machine.
+                let again = disk.copy();
+                again.state().faults.space = Some(0);
+                let rig = Rig::open(&again, &short_segments(after), boot, &epoch(1));
+                assert_eq!((rig.last, &rig.epoch), (9, &epoch(0)));
+                let rig = Rig::open(&again.copy(), &short_segments(after), "boot 2", &epoch(1));
+                let expected = if after == ALWAYS { epoch(0) } else { epoch(1) };
+                assert_eq!(rig.epoch, expected, "it was not left in good order");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_has_no_room_for_a_new_epoch() {
+    let disk = filled(INTERVAL, 3);
+    disk.change(&name_of(1), |bytes| bytes.extend([9; 50]));
+    let before = (disk.bytes("meta"), disk.bytes(&name_of(1)));
+    disk.state().faults.space = Some(10);
+    let error = open_at(&disk, &options(INTERVAL), BOOT, "e").unwrap_err().to_string();
+    assert!(error.contains("meta can't be written: No space left"), "{error}");
+    assert_eq!((disk.bytes("meta"), disk.bytes(&name_of(1))), before, "nothing is touched");
+}
+
+/// Less is kept, so there is room.
+#[test]
+fn a_full_disk_is_freed_by_keeping_less() {
+    let disk = filled(INTERVAL, 9);
+    disk.state().faults.space = Some(0);
+    let mut rig = Rig::open(&disk, &Options { max_bytes: 1, ..short_segments(INTERVAL) }, BOOT, "e");
+    rig.tick();
+    assert_eq!((disk.segments(), rig.shared_first()), (vec![name_of(7)], 7));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The file that says what the segments cannot: which epoch this is, and how the log was left.
 //!
-//! It is replaced as a whole: written beside, synced, renamed, and the name synced.
+//! It is replaced as a whole: written beside, synced, renamed, and the name synced. Where there is no
+//! room for that, it can be written over in place: that takes none. It is far shorter than a sector,
+//! so that even then the old one or the new one is there; and one that is neither begins a new epoch.
 
 use std::io;
 
@@ -85,12 +87,48 @@ impl Meta {
     /// # Errors
     /// As the disk has them; the old one is still there then, or the new one already.
     pub fn save(&self, disk: &dyn Disk) -> io::Result<()> {
+        self.write_beside(disk)?;
+        Meta::put_in_place(disk)
+    }
+
+    /// As [`Meta::save`], but where there is no room beside it, it is written over the one that is there.
+    /// Only for where a new epoch may begin if the machine stops in the middle of that.
+    ///
+    /// # Errors
+    /// Why it could not be written beside, where it could not be written over either.
+    pub fn save_without_room(&self, disk: &dyn Disk) -> io::Result<()> {
+        match self.write_beside(disk) {
+            Ok(()) => Meta::put_in_place(disk),
+            Err(error) => {
+                let _ = disk.remove(NEW_NAME); // What of it was written takes room for nothing.
+                self.write_over(disk).map_err(|_| error)
+            }
+        }
+    }
+
+    fn write_beside(&self, disk: &dyn Disk) -> io::Result<()> {
         let text = serde_json::to_string_pretty(self).expect("names and numbers are always JSON");
         let mut file = disk.create(NEW_NAME)?;
         file.write_at(format!("{text}\n").as_bytes(), 0)?;
-        file.sync()?;
+        file.sync()
+    }
+
+    fn put_in_place(disk: &dyn Disk) -> io::Result<()> {
         disk.rename(NEW_NAME, NAME)?;
         disk.sync_names()
+    }
+
+    /// Without the spaces that make it pretty it is shorter than the one before, whose length it keeps.
+    fn write_over(&self, disk: &dyn Disk) -> io::Result<()> {
+        let mut text = serde_json::to_string(self).expect("names and numbers are always JSON").into_bytes();
+        let mut file = disk.open(NAME)?;
+        let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+        if !(text.len()..=BYTES_MAX).contains(&len) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        text.resize(len, b' ');
+        file.write_at(&text, 0)?;
+        file.sync()
     }
 
     /// Reads it.

@@ -47,7 +47,7 @@ pub enum Op {
 /// What fails, and how.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Bytes that can still be written before there is no space.
+    /// Bytes by which files can still grow before there is no space.
     pub space: Option<u64>,
     pub sync: Option<i32>,
     pub sync_names: Option<i32>,
@@ -157,11 +157,13 @@ impl State {
         fail(self.faults.read_only.then_some(EROFS))
     }
 
-    fn take_space(&mut self, wanted: usize) -> usize {
+    /// How many bytes of a write there is space for; what is written over takes none.
+    fn take_space(&mut self, file: usize, offset: u64, wanted: usize) -> usize {
+        let held = (self.files[file].len() as u64).saturating_sub(offset).min(wanted as u64);
         let Some(space) = &mut self.faults.space else { return wanted };
-        let given = (wanted as u64).min(*space);
-        *space -= given;
-        given as usize
+        let grown = (wanted as u64 - held).min(*space);
+        *space -= grown;
+        (held + grown) as usize
     }
 }
 
@@ -263,8 +265,8 @@ impl Handle for RamFile {
         let mut state = self.disk.state();
         state.may_write()?;
         state.writes += 1;
-        let given = state.take_space(bytes.len());
         let file = self.file;
+        let given = state.take_space(file, offset, bytes.len());
         write_into(&mut state.files[file], offset, &bytes[..given]);
         state.ops.push(Op::Write { file, offset, bytes: bytes[..given].to_vec() });
         fail((given < bytes.len()).then_some(ENOSPC))

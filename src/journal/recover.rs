@@ -94,7 +94,10 @@ pub fn recover(
     // First what the log has come to, since meta says so; then that this is a new epoch, if it is; then
     // the cut, which could not be explained later without it.
     let newest = recovery.sync_newest()?;
-    meta.save(disk).map_err(|e| format!("{} can't be written: {e}", meta::NAME))?;
+    // The same epoch must be recorded too, since it is not clean any more; but a disk that is full must
+    // not keep a log from being read.
+    let saved = if is_fresh { meta.save(disk) } else { meta.save_without_room(disk) };
+    saved.map_err(|e| format!("{} can't be written: {e}", meta::NAME))?;
     recovery.put_junk_away()?;
     let active = newest.map(|file| recovery.mend_tail(file, is_fresh, &meta.epoch)).transpose()?.flatten();
     let whole_from = whole_from.unwrap_or(last + 1);

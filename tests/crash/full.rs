@@ -187,7 +187,8 @@ fn a_disk_that_cannot_be_written_refuses_the_start() {
     assert!(said.lines().count() == 1 && said.contains("WS_JOURNAL"), "{said}");
 }
 
-/// Full from the beginning: it starts or it says why not, and what is there is not touched.
+/// Full from the beginning, whether it was killed before or stopped: it starts, and what is there can be
+/// read.
 #[test]
 fn a_start_on_a_full_disk_loses_nothing() {
     let Some((mut site, disk)) = small_disk(&[]) else { return };
@@ -195,14 +196,25 @@ fn a_start_on_a_full_disk_loses_nothing() {
     site.wait_ready();
     let epoch = site.epoch();
     site.post(&json!([large(1), large(2)]));
-    site.kill();
-    disk.fill();
-    // A node that starts has to say that it is not clean any more.
-    let (status, said) = site.refused_by(|| disk.node());
-    assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("WS_JOURNAL"), "{said}");
-    disk.free();
-    site.launch(|| disk.node());
-    site.wait_ready();
-    assert_eq!((site.epoch(), ids(&site.history(0).0)), (epoch, vec![1, 2]));
+    for is_killed in [true, false] {
+        if is_killed {
+            site.kill()
+        } else {
+            assert!(site.terminate().success())
+        }
+        disk.fill();
+        site.launch(|| disk.node());
+        site.wait_ready();
+        assert_eq!((site.epoch(), ids(&site.history(0).0)), (epoch.clone(), vec![1, 2]), "{}", site.log());
+        let meta = fs::read_to_string(disk.path().join("meta")).unwrap();
+        let meta: Value = serde_json::from_str(&meta).unwrap();
+        assert_eq!(meta["clean"], false, "it runs");
+        assert_refuses(&site, 100);
+        site.kill();
+        disk.free();
+        site.launch(|| disk.node());
+        site.wait_ready();
+        assert_eq!((site.epoch(), ids(&site.history(0).0)), (epoch.clone(), vec![1, 2]), "{}", site.log());
+    }
+    assert_eq!(site.post(&large(100)), [3]);
 }
