@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
@@ -68,7 +68,15 @@ pub trait Disk: Send + Sync + Debug {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] where somebody else has it.
-    fn lock(&self) -> io::Result<Box<dyn Send + Debug>>;
+    fn lock(&self) -> io::Result<Box<dyn Hold>>;
+}
+
+/// A directory that was taken.
+pub trait Hold: Send + Debug {
+    /// Whether it is still the one that has the path: it may have been removed or replaced, and then
+    /// what is written goes where nobody will look for it, or to somebody else. `true` where there is
+    /// no telling.
+    fn is_in_place(&self) -> bool;
 }
 
 /// An open file.
@@ -214,10 +222,31 @@ impl Disk for Directory {
         File::open(&self.path)?.sync_all()
     }
 
-    fn lock(&self) -> io::Result<Box<dyn Send + Debug>> {
+    fn lock(&self) -> io::Result<Box<dyn Hold>> {
         let file = self.plain(LOCK, OpenOptions::new().write(true).create(true).truncate(false))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(file))
+        let found = file.metadata()?;
+        let is = (found.dev(), found.ino());
+        Ok(Box::new(Held { path: self.path.join(LOCK), is, _file: file }))
+    }
+}
+
+/// The lock of a directory.
+#[derive(Debug)]
+struct Held {
+    path: PathBuf,
+    /// Its device and its number there: nothing else has them while it is open.
+    is: (u64, u64),
+    _file: File,
+}
+
+impl Hold for Held {
+    fn is_in_place(&self) -> bool {
+        use io::ErrorKind::{NotADirectory, NotFound, StaleNetworkFileHandle};
+        match std::fs::metadata(&self.path) {
+            Ok(found) => (found.dev(), found.ino()) == self.is,
+            Err(error) => !matches!(error.kind(), NotFound | NotADirectory | StaleNetworkFileHandle),
+        }
     }
 }
 

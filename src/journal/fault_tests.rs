@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::base::time::Now;
 use crate::base::window::Bounds;
 use crate::journal::Progress::{Committed, Refused};
+use crate::journal::disk::{Directory, Disk};
 use crate::journal::kit_tests::*;
 use crate::journal::meta::{Found, Meta};
 use crate::journal::open::{Opened, open};
@@ -618,4 +619,53 @@ fn what_is_no_file_is_not_waited_for() {
         let opened = open().unwrap();
         assert!(has(&opened.findings, &name_of(5)), "{n}: {:?}", opened.findings);
     }
+}
+
+#[test]
+fn a_directory_that_is_not_in_its_place_takes_nothing_and_is_left_alone() {
+    let options = Options { max_bytes: 2_000, ..short_segments(ALWAYS) };
+    let mut rig = Rig::open(&Ram::default(), &options, BOOT, &epoch(0));
+    (0..6).for_each(|_| drop(rig.publish(1, 150)));
+    let untouched = |rig: &Rig| {
+        let names = rig.disk.state().names.clone();
+        (names, rig.disk.done())
+    };
+    let before = untouched(&rig);
+    rig.disk.state().is_displaced = true;
+    assert_eq!(rig.publish(1, 150), [Refused { after: 6 }], "a rotation looks");
+    rig.later(1_000);
+    rig.tick();
+    assert_eq!(rig.publish(1, 1), [Refused { after: 6 }]);
+    assert_eq!(untouched(&rig), before, "nothing was touched");
+    rig.disk.state().is_displaced = false;
+    assert_eq!(rig.publish(1, 1), [Refused { after: 6 }], "until the next look");
+    rig.later(1_000);
+    rig.tick();
+    assert_eq!(rig.publish(1, 1), [Committed(7)]);
+    rig.disk.state().is_displaced = true;
+    rig.later(1_000);
+    rig.tick();
+    assert_eq!(rig.publish(1, 1), [Refused { after: 7 }], "without a rotation");
+    let disk = rig.close();
+    assert!(String::from_utf8_lossy(&disk.bytes("meta")).contains("\"clean\": false"));
+}
+
+#[test]
+fn a_hold_tells_whether_the_directory_is_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, away) = (dir.path().join("log"), dir.path().join("away"));
+    let disk = Directory::at(&path).unwrap();
+    let hold = disk.lock().unwrap();
+    assert!(hold.is_in_place());
+    std::fs::rename(&path, &away).unwrap();
+    assert!(!hold.is_in_place(), "gone");
+    std::fs::create_dir(&path).unwrap();
+    assert!(!hold.is_in_place(), "another");
+    let other = disk.lock().unwrap();
+    assert!(!hold.is_in_place() && other.is_in_place(), "of another node");
+    std::fs::remove_dir_all(&path).unwrap();
+    std::fs::rename(&away, &path).unwrap();
+    assert!(hold.is_in_place() && !other.is_in_place());
+    std::fs::remove_file(path.join("lock")).unwrap();
+    assert!(!hold.is_in_place(), "without a lock anybody may have it");
 }

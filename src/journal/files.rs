@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::journal::counters::{Frontier, JournalCounters};
-use crate::journal::disk::Disk;
+use crate::journal::disk::{Disk, Hold};
 use crate::journal::history::HistoryQuery;
 use crate::journal::index::{Index, Stretch};
 use crate::journal::options::Options;
@@ -137,7 +137,7 @@ pub struct Log {
     pub(super) options: Options,
     pub(super) holdings: Holdings,
     pub(super) stretches: Vec<Stretch>,
-    pub(super) lock: Box<dyn Send + std::fmt::Debug>,
+    pub(super) lock: Box<dyn Hold>,
 }
 
 /// A log in its parts, each for another thread.

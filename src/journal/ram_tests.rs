@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::journal::disk::{Disk, Handle};
+use crate::journal::disk::{Disk, Handle, Hold};
 
 /// What a device writes at once, or not at all.
 pub const SECTOR_BYTES: usize = 512;
@@ -73,6 +73,8 @@ pub struct State {
     pub writes: usize,
     pub reads: usize,
     locked: bool,
+    /// Another directory has its path.
+    pub is_displaced: bool,
 }
 
 /// The disk. Copies are the same disk.
@@ -91,6 +93,12 @@ struct Lock(Ram);
 impl Debug for Lock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Lock")
+    }
+}
+
+impl Hold for Lock {
+    fn is_in_place(&self) -> bool {
+        !self.0.state().is_displaced
     }
 }
 
@@ -235,7 +243,7 @@ impl Disk for Ram {
         Ok(())
     }
 
-    fn lock(&self) -> io::Result<Box<dyn Send + Debug>> {
+    fn lock(&self) -> io::Result<Box<dyn Hold>> {
         let mut state = self.state();
         state.may_write()?;
         if std::mem::replace(&mut state.locked, true) {

@@ -18,7 +18,7 @@ use crossbeam_channel::Sender;
 use crate::base::time::Now;
 use crate::journal::complaints::Complaints;
 use crate::journal::counters::{Frontier, JournalCounters};
-use crate::journal::disk::{Disk, Handle};
+use crate::journal::disk::{Disk, Handle, Hold};
 use crate::journal::index::Note;
 use crate::journal::meta::Meta;
 use crate::journal::options::{Options, SyncPolicy};
@@ -117,7 +117,9 @@ pub struct Store {
     meta_is_stale: bool,
     complaints: Complaints,
     /// Held as long as the log is written to.
-    _lock: Box<dyn Send + std::fmt::Debug>,
+    lock: Box<dyn Hold>,
+    /// The path of the directory is not that of what is held any more, when it was looked at last.
+    is_displaced: bool,
 }
 
 /// Reads the clocks.
@@ -131,7 +133,7 @@ impl Store {
         options: Options,
         files: Holdings,
         listeners: Listeners,
-        lock: Box<dyn Send + std::fmt::Debug>,
+        lock: Box<dyn Hold>,
     ) -> Store {
         listeners.frontier.advance(files.last);
         listeners.shared.archive_first.store(files.whole_from, Ordering::Relaxed);
@@ -148,7 +150,8 @@ impl Store {
             in_doubt: false,
             meta_is_stale: false,
             complaints: Complaints::default(),
-            _lock: lock,
+            lock,
+            is_displaced: false,
         };
         store.measure();
         store
@@ -177,10 +180,13 @@ impl Store {
     /// The log is as before, then.
     pub fn append(&mut self, bytes: &[u8], placed: &[Placed], clock: ReadClock<'_>) -> io::Result<()> {
         let now = clock();
-        let outcome = self.make_room(bytes.len() as u64, now).and_then(|()| self.write(bytes, now, clock));
+        let outcome = self.in_place().and_then(|()| self.make_room(bytes.len() as u64, now));
+        let outcome = outcome.and_then(|()| self.write(bytes, now, clock));
         if let Err(error) = outcome {
             self.listeners.counters.write_errors.add(1);
-            self.complain("an event could not be made safe and was refused", &error, now);
+            if !self.is_displaced {
+                self.complain("an event could not be made safe and was refused", &error, now);
+            } // That was said.
             return Err(error);
         }
         self.commit(bytes.len() as u64, placed);
@@ -257,18 +263,47 @@ impl Store {
         }
         if self.check_at <= now.mono {
             self.check_at = now.mono + CHECK_MS;
-            if self.is_old(now) {
-                // Where there is no room for a new one, the old one does.
-                if let Err(error) = self.rotate(now) {
-                    self.complain("no new segment", &error, now);
-                }
-            }
-            self.let_go(now);
-            if self.meta_is_stale {
-                self.save_meta(false, now);
+            // In a directory of somebody else there is nothing to do.
+            if self.look_for_place().is_ok() {
+                self.check(now);
             }
         }
         self.check_at.min(self.sync_due().unwrap_or(u64::MAX)).saturating_sub(now.mono)
+    }
+
+    fn check(&mut self, now: Now) {
+        if self.is_old(now) {
+            // Where there is no room for a new one, the old one does.
+            if let Err(error) = self.rotate(now) {
+                self.complain("no new segment", &error, now);
+            }
+        }
+        self.let_go(now);
+        if self.meta_is_stale {
+            self.save_meta(false, now);
+        }
+    }
+
+    /// Looks whether the directory is still what the path leads to.
+    ///
+    /// # Errors
+    /// When it is not. Said in the log when that changes, not each time.
+    fn look_for_place(&mut self) -> io::Result<()> {
+        let was_displaced = std::mem::replace(&mut self.is_displaced, !self.lock.is_in_place());
+        let outcome = self.in_place();
+        match &outcome {
+            Err(error) if !was_displaced => tracing::error!(%error, "journal: events are refused"),
+            Ok(()) if was_displaced => tracing::info!("journal: the directory is in its place again"),
+            _ => {}
+        }
+        outcome
+    }
+
+    fn in_place(&self) -> io::Result<()> {
+        match self.is_displaced {
+            true => Err(io::Error::other("the journal's directory was removed or replaced")),
+            false => Ok(()),
+        }
     }
 
     /// Writes down that everything is on the disk, if it is.
@@ -277,7 +312,7 @@ impl Store {
         if self.dirty_since.is_some() {
             self.sync_in_background(now, clock);
         }
-        if !self.in_doubt {
+        if self.look_for_place().is_ok() && !self.in_doubt {
             self.save_meta(true, now);
         }
     }
@@ -329,6 +364,7 @@ impl Store {
     /// Begins the segment of the next position. It gets its name when its header is whole, so that a
     /// name always stands for a segment; an earlier one of that name has no event, and is replaced.
     fn begin_segment(&mut self, now: Now) -> io::Result<()> {
+        self.look_for_place()?;
         let first = self.files.last + 1;
         let header = Header { epoch: self.files.meta.epoch.clone(), first, at: now.wall }.encode();
         let mut file = self.disk.create(NEW_NAME)?;
