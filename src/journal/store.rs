@@ -314,6 +314,11 @@ impl Store {
         }
         if self.look_for_place().is_ok() && !self.in_doubt {
             self.save_meta(true, now);
+        } else {
+            tracing::warn!(
+                last_event_id = self.files.last,
+                "journal: it ends without everything being known to be on the disk"
+            );
         }
     }
 
