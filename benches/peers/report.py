@@ -1,0 +1,3 @@
+def processor(): return "x"
+def tables(f): return ""
+def write(f): pass
