@@ -1,5 +1,6 @@
 """Fetches and builds peers from package registries into target/peers. Nothing is installed outside of it."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +15,13 @@ NPM = {"bun": "1.4.5", "ws": "8.23.0", "socket.io": "4.8.4"}
 SOCKETIFY = "0.0.31"
 SOCKUDO = "5.2.0"
 # What Debian has is taken as it is; `versions` in the results says what it was.
-PACKAGES = {"nchan": ["nginx", "libnginx-mod-nchan"], "nats": ["nats-server"], "libuv": ["libuv1"]}
+PACKAGES = {
+    "nchan": ["nginx", "libnginx-mod-nchan"],
+    "nats": ["nats-server"],
+    "libuv": ["libuv1"],
+    # Sockudo's build wants it.
+    "protoc": ["protobuf-compiler", "libprotoc32", "libprotobuf32"],
+}
 
 
 class Missing(Exception):
@@ -28,8 +35,9 @@ def call(command, **options):
     except OSError as error:
         raise Missing(f"{command[0]}: {error}") from error
     if done.returncode != 0:
-        words = " / ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-4:])
-        raise Missing(f"`{' '.join(map(str, command))}` failed: {words}")
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        telling = [line.strip() for line in lines if "error" in line.lower()] or lines
+        raise Missing(f"`{' '.join(map(str, command))}` failed: {' / '.join(telling[:4])}")
     return (done.stdout + done.stderr).strip()
 
 
@@ -121,7 +129,9 @@ def socketify():
 def sockudo():
     program = CACHE / "cargo" / "bin" / "sockudo"
     if not program.exists() or SOCKUDO not in call([program, "--version"]):
-        build = CACHE / "build" / "sockudo"
-        place = ["--root", CACHE / "cargo", "--target-dir", build]
-        call(["cargo", "install", "sockudo", "--version", SOCKUDO, "--locked", *place])
+        root = debian("protoc")
+        protoc = {"PROTOC": str(root / "usr/bin/protoc"), "PROTOC_INCLUDE": str(root / "usr/include")}
+        environment = {**os.environ, **protoc, "LD_LIBRARY_PATH": str(LIBRARIES)}
+        place = ["--root", CACHE / "cargo", "--target-dir", CACHE / "build" / "sockudo"]
+        call(["cargo", "install", "sockudo", "--version", SOCKUDO, "--locked", *place], env=environment)
     return program

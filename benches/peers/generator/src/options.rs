@@ -65,7 +65,8 @@ pub struct Options {
     office: Option<Office>,
     publish_path: Option<String>,
     publish_address: Option<SocketAddr>,
-    links: usize,
+    /// Publishing connections.
+    pub links: usize,
     depth: usize,
 }
 
