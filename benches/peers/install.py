@@ -20,7 +20,7 @@ PACKAGES = {
     "nats": ["nats-server"],
     "libuv": ["libuv1"],
     # Sockudo's build wants it.
-    "protoc": ["protobuf-compiler", "libprotoc32", "libprotobuf32"],
+    "protoc": ["protobuf-compiler", "libprotoc32", "libprotobuf32", "libprotobuf-dev"],
 }
 
 
@@ -36,8 +36,9 @@ def call(command, **options):
         raise Missing(f"{command[0]}: {error}") from error
     if done.returncode != 0:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        telling = [line.strip() for line in lines if "error" in line.lower()] or lines
-        raise Missing(f"`{' '.join(map(str, command))}` failed: {' / '.join(telling[:4])}")
+        marks = ("err", "panicked", "fail", "no such", "non-existent")
+        telling = [line.strip() for line in lines if any(mark in line.lower() for mark in marks)] or lines
+        raise Missing(f"`{' '.join(map(str, command))}` failed: {' / '.join(telling[:5])}")
     return (done.stdout + done.stderr).strip()
 
 
