@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -50,21 +51,26 @@ def cargo(package, *arguments):
     return target / "release"
 
 
+@cache
 def generator():
     """The program that drives all servers, and is the floor."""
     return cargo("generator") / "peers-generator"
 
 
+@cache
 def node():
     """The node of this checkout."""
     call(["cargo", "build", "--release", "--locked", "--manifest-path", ROOT / "Cargo.toml"])
     return ROOT / "target" / "release" / "omnicast"
 
 
+@cache
 def axum():
+    """The broadcast server written the usual way."""
     return cargo("axum") / "peers-axum"
 
 
+@cache
 def npm():
     """All npm peers at once; returns their `node_modules`."""
     directory = CACHE / "npm"
@@ -79,7 +85,9 @@ def npm():
     return modules
 
 
+@cache
 def bun():
+    """The binary that suits this processor."""
     binaries = sorted((npm() / "@oven").glob("bun-linux-*/bin/bun"))
     for binary in binaries:
         try:
@@ -90,6 +98,7 @@ def bun():
     raise Missing("npm has no Bun for this machine")
 
 
+@cache
 def debian(what):
     """Unpacks packages of Debian; returns the root that they lie in."""
     for name in PACKAGES[what]:
@@ -112,9 +121,11 @@ def debian(what):
 
 
 def debian_version(package):
+    """What was unpacked."""
     return (CACHE / "debian" / f"{package}.version").read_text().strip()
 
 
+@cache
 def socketify():
     """A Python of its own with socketify, and the library that it needs; returns the interpreter."""
     debian("libuv")
@@ -127,7 +138,9 @@ def socketify():
     return python
 
 
+@cache
 def sockudo():
+    """Built as anybody would: `cargo install`, which takes half an hour of two cores."""
     program = CACHE / "cargo" / "bin" / "sockudo"
     if not program.exists() or SOCKUDO not in call([program, "--version"]):
         root = debian("protoc")
