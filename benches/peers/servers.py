@@ -309,17 +309,19 @@ class Running:
         return " / ".join((self.place.directory / "log").read_text(errors="replace").strip().splitlines()[-4:])
 
     def __exit__(self, *_):
-        for stop, patience in ((signal.SIGTERM, 3), (signal.SIGKILL, 10)):
-            try:
-                os.killpg(self.process.pid, stop)
-                self.process.wait(patience)
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
+        self.signal(signal.SIGTERM)
         try:
-            os.killpg(self.process.pid, signal.SIGKILL)  # Workers that outlived it.
-        except ProcessLookupError:
-            pass
+            self.process.wait(3)
+        except subprocess.TimeoutExpired:
+            self.signal(signal.SIGKILL)
+            self.process.wait(10)
+        self.signal(signal.SIGKILL)  # Workers that outlived it.
         self.log.close()
         shutil.rmtree(self.place.directory, ignore_errors=True)
+
+    def signal(self, number):
+        """Signals the process and what it started."""
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            pass
