@@ -53,11 +53,11 @@ fn main() {
         for row in ROWS.iter().filter(|row| options.wants(row.name)) {
             (row.measure)(&options, &mut runs, round % 2 == 1);
         }
+        if let Some(path) = &options.raw {
+            std::fs::write(path, runs.raw()).unwrap();
+        }
     }
     println!("{}", rows::table(&options, &runs));
-    if let Some(path) = &options.raw {
-        std::fs::write(path, runs.raw()).unwrap();
-    }
     if runs.failed > 0 {
         eprintln!("{} runs failed and are not in the table", runs.failed);
         std::process::exit(1);

@@ -34,7 +34,8 @@ impl Side {
         };
         let output = command.stderr(Stdio::inherit()).output().unwrap();
         if !output.status.success() {
-            eprintln!("{self:?} {arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+            let told = String::from_utf8_lossy(&output.stdout);
+            eprintln!("{self:?} {arguments:?}: {}: {told}", output.status);
             return None;
         }
         Some(serde_json::from_slice(&output.stdout).unwrap())

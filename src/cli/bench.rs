@@ -154,7 +154,10 @@ fn print(options: &Options, report: &Report) -> Result<(), String> {
         report.phases.iter().map(|phase| line(phase.name.as_str(), &phase.histogram)).collect();
     if let Some(comeback) = &report.comeback {
         lines.extend(
-            ["before", "meanwhile"].into_iter().zip(&comeback.histograms).map(|(name, h)| line(name, h)),
+            ["everybody there", "the others away", "the others coming back"]
+                .into_iter()
+                .zip(&comeback.histograms)
+                .map(|(name, h)| line(name, h)),
         );
     }
     plot::draw(path, &format!("{} clients of {}", report.clients, report.url), &lines)

@@ -178,16 +178,20 @@ pub struct Comeback {
     pub replayed_per_second: f64,
     /// Of the node, from the return until all were back.
     pub cpu_seconds: Option<f64>,
-    /// Of those that stayed, before.
+    /// Of those that stayed, while everybody was there.
+    pub everybody_ms: Latency,
+    /// Of those that stayed, while the others were away.
     pub quiet_ms: Latency,
-    /// Of those that stayed, meanwhile.
+    /// Of those that stayed, while the others came back.
     pub meanwhile_ms: Latency,
-    /// p99 of those that stayed, meanwhile against before.
-    pub p99_ratio: f64,
+    /// p99 of those that stayed, meanwhile against everybody there.
+    pub p99_to_everybody: f64,
+    /// p99 of those that stayed, meanwhile against the others away.
+    pub p99_to_quiet: f64,
     pub deliveries: Deliveries,
     pub generator: Generator,
     #[serde(skip)]
-    pub histograms: [Histogram<u64>; 2],
+    pub histograms: [Histogram<u64>; 3],
 }
 
 /// Those that read slowly, or not at all.

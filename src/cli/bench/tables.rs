@@ -160,7 +160,11 @@ impl Report {
 impl Comeback {
     fn text(&self) -> String {
         let head = ["latency of those that stayed", "p50 ms", "p90", "p99", "p99.9", "max"];
-        let rows = [("before", &self.quiet_ms), ("meanwhile", &self.meanwhile_ms)];
+        let rows = [
+            ("everybody there", &self.everybody_ms),
+            ("the others away", &self.quiet_ms),
+            ("the others coming back", &self.meanwhile_ms),
+        ];
         let mut out = table(
             &head,
             rows.into_iter().map(|(name, latency)| {
@@ -170,7 +174,8 @@ impl Comeback {
         let _ = writeln!(
             out,
             "\n{} came back at once, each {} events behind, while {} got {} events a second:\nall caught up after {:.2} s \
-             (p50 {:.0} ms, p99 {:.0} ms; {:.0} replayed a second{}); p99 of the others {:.2} times that before",
+             (p50 {:.0} ms, p99 {:.0} ms; {:.0} replayed a second{}); p99 of those that \
+             stayed {:.2} times that with everybody there, {:.2} times that with the others away",
             self.returning,
             self.behind,
             self.live,
@@ -180,7 +185,8 @@ impl Comeback {
             self.caught_up_ms.p99,
             self.replayed_per_second,
             self.cpu_seconds.map(|s| format!("; {s:.2} s of CPU")).unwrap_or_default(),
-            self.p99_ratio
+            self.p99_to_everybody,
+            self.p99_to_quiet
         );
         out
     }
