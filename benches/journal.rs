@@ -39,6 +39,7 @@ const POSTED: &str = r#"{"type":"inventory:updated","data":{"productId":"prod_01
 struct Log {
     journal: Option<Files>,
     wake: Receiver<()>,
+    gate: Arc<WakeGate>,
     last: u64,
     policy: Policy,
     writer: Option<thread::JoinHandle<()>>,
@@ -60,9 +61,9 @@ impl Log {
             let _ = wake_in.send(());
         });
         let Parts { journal, writer, reader, asks, queries, .. } =
-            opened.log.start(Arc::<Shared>::default(), gate);
+            opened.log.start(Arc::<Shared>::default(), gate.clone());
         let writer = thread::spawn(move || writer.run(Clock::start()).unwrap());
-        let log = Log { journal: Some(journal), wake, last, policy, writer: Some(writer) };
+        let log = Log { journal: Some(journal), wake, gate, last, policy, writer: Some(writer) };
         (log, Far { reader, queries, _asks: asks })
     }
 
@@ -86,12 +87,15 @@ impl Log {
             journal.commit();
         }
         loop {
-            match journal.poll() {
-                Some(Progress::Committed(safe)) if safe == last => return,
-                Some(Progress::Committed(_)) => {}
-                Some(Progress::Refused { .. }) => panic!("the disk refused"),
-                None => drop(self.wake.recv_timeout(Duration::from_millis(1))),
+            self.gate.close(); // Awake: what comes later wakes again.
+            while let Some(progress) = journal.poll() {
+                match progress {
+                    Progress::Committed(safe) if safe == last => return,
+                    Progress::Committed(_) => {}
+                    Progress::Refused { .. } => panic!("the disk refused"),
+                }
             }
+            self.wake.recv().unwrap();
         }
     }
 }

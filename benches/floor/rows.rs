@@ -108,7 +108,7 @@ fn print_closed(options: &Options, runs: &Runs, out: &mut Vec<Vec<String>>) {
 
 fn few(options: &Options, runs: &mut Runs, backwards: bool) {
     let arguments =
-        format!("--connections {} --scenario closed --events {}", options.few(), options.events(150));
+        format!("--connections {} --scenario closed --events {}", options.few(), options.events(1_000));
     runs.turn(&[("floor", FLOOR), ("node", NODE)], backwards, &arguments, &[("few", CPU)]);
 }
 

@@ -200,7 +200,14 @@ impl Client {
                 let since = Some(&self.since).filter(|_| self.goal == Goal::Back);
                 hello(credentials, desk.crowd, self.index, since, desk.wall_ms, desk.out);
             }
-            _ => self.phase = Phase::Live,
+            identity => {
+                // A client that has said something acknowledges what it gets later and less often, at the
+                // cost of its server. So those of a server without words say one that no server answers.
+                if identity.is_none() && self.goal != Goal::Upgraded {
+                    client_frame(10, b"here", desk.out);
+                }
+                self.phase = Phase::Live;
+            }
         }
     }
 

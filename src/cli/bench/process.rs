@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Time on a processor, and time spent waiting for one, in ns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,6 +20,11 @@ impl Usage {
             ran_ns: self.ran_ns.saturating_sub(earlier.ran_ns),
             waited_ns: self.waited_ns.saturating_sub(earlier.waited_ns),
         }
+    }
+
+    /// The same but for time on a processor in which nothing was done.
+    pub fn without(self, idle: Duration) -> Usage {
+        Usage { ran_ns: self.ran_ns.saturating_sub(idle.as_nanos() as u64), ..self }
     }
 
     /// `ran wait slices`, as in `schedstat`.

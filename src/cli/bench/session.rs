@@ -294,11 +294,12 @@ impl<'a> Bench<'a> {
     pub fn generator(&self, mark: &Mark, gathered: &Gathered, slip: Option<(&Slip, Duration)>) -> Generator {
         let wall_ns = mark.at.elapsed().as_nanos() as f64;
         let own = own_thread().since(mark.own);
-        let threads = || gathered.usage.iter().chain(std::iter::once(&own));
-        let most = |part: fn(&Usage) -> u64| threads().map(part).max().unwrap_or(0) as f64 / wall_ns.max(1.0);
+        let share = |ns: u64| ns as f64 / wall_ns.max(1.0);
+        let most = |part: fn(&Usage) -> u64| gathered.usage.iter().map(part).max().unwrap_or(0);
         Generator {
-            busy: most(|usage| usage.ran_ns),
-            waited: most(|usage| usage.waited_ns),
+            busy: share(most(|usage| usage.ran_ns).max(own.ran_ns)),
+            // Of those who read. Where the one who publishes came late, the slip says so.
+            waited: share(most(|usage| usage.waited_ns)),
             slip_p99_ms: slip.map(|(slip, _)| slip.p99_ms()),
             kept_schedule: slip.is_none_or(|(slip, gap)| slip.is_kept(gap)),
         }

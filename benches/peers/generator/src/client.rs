@@ -106,7 +106,12 @@ impl Client {
             }
             used = end;
             self.phase = Phase::Greeting;
-            if entry.upgrade_only || entry.tongue.is_silent() {
+            if entry.upgrade_only {
+                self.phase = Phase::Ready;
+            } else if entry.tongue.is_silent() {
+                // A client that has said something acknowledges what it gets later and less often, at the
+                // cost of its server: so all say something, if only a pong that no server answers.
+                client_frame(10, b"here", out);
                 self.phase = Phase::Ready;
             } else {
                 entry.tongue.greet(self.index, entry.subscribes, entry.wall_ms, out);
