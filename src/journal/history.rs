@@ -88,31 +88,49 @@ impl<'q> Paging<'q> {
         Paging { query, events: 0, page }
     }
 
+    /// How far it has looked.
+    #[must_use]
+    pub fn cursor(&self) -> u64 {
+        self.page.cursor
+    }
+
     /// Looks at the next event of the log. `false`: it, and what follows, is for another page.
     pub fn look(&mut self, envelope: &Envelope) -> bool {
-        if envelope.position > self.query.until {
+        let is_asked_for = self.query.filter.admits(envelope);
+        self.take(envelope.position, is_asked_for, payload_of(&envelope.frame))
+    }
+
+    /// The same for an event of which this is known already.
+    pub fn take(&mut self, position: u64, is_asked_for: bool, payload: &[u8]) -> bool {
+        if position > self.query.until {
             return false;
         }
-        if self.query.filter.admits(envelope) {
+        if is_asked_for {
             if self.events == self.query.limit || self.page.body.len() >= self.query.bytes_max {
                 self.page.more = true;
                 return false;
             }
-            self.page.body.extend_from_slice(payload_of(&envelope.frame));
+            self.page.body.extend_from_slice(payload);
             self.page.body.push(b'\n');
             self.events += 1;
         }
-        self.page.gap |= envelope.position != self.page.cursor + 1;
-        self.page.cursor = envelope.position;
+        self.page.gap |= position != self.page.cursor + 1;
+        self.page.cursor = position;
         true
+    }
+
+    /// The events up to `position` that it has not looked at are not there, or can't be read.
+    pub fn pass_over(&mut self, position: u64) {
+        let position = position.min(self.query.until);
+        self.page.gap |= position > self.page.cursor;
+        self.page.cursor = self.page.cursor.max(position);
     }
 
     /// The page, where the log has no event left behind the last one that was looked at.
     #[must_use]
     pub fn ended(mut self) -> HistoryPage {
         if !self.page.more {
-            self.page.gap |= self.page.cursor < self.query.until;
-            self.page.cursor = self.page.cursor.max(self.query.until);
+            self.pass_over(self.query.until);
         }
         self.page
     }

@@ -15,7 +15,7 @@ use crate::journal::block;
 use crate::journal::cache::Cache;
 use crate::journal::counters::{Frontier, JournalCounters};
 use crate::journal::disk::{Disk, Handle};
-use crate::journal::history::{HistoryPage, HistoryQuery};
+use crate::journal::history::{HistoryPage, HistoryQuery, Paging};
 use crate::journal::index::{Index, Note, Spot};
 use crate::journal::segment::name_of;
 use crate::policy::Policy;
@@ -159,50 +159,47 @@ impl Reader {
     /// Answers a query.
     pub(super) fn page(&mut self, query: &HistoryQuery, policy: &Policy) -> HistoryPage {
         let committed = self.catch_up();
-        let until = query.until.min(committed);
-        let mut page = HistoryPage { ticket: query.ticket, cursor: query.since, ..HistoryPage::default() };
-        let (mut left, mut read) = (query.limit, 0);
-        while page.cursor < until {
-            let spot = self.index.find(page.cursor + 1, committed).filter(|spot| spot.first <= until);
-            let Some(spot) = spot else {
-                (page.gap, page.cursor) = (true, until);
-                break;
-            };
+        let query = HistoryQuery { until: query.until.min(committed), ..query.clone() };
+        let mut paging = Paging::new(&query);
+        let mut read = 0;
+        while paging.cursor() < query.until {
+            let spot = self.index.find(paging.cursor() + 1, committed);
+            let Some(spot) = spot.filter(|spot| spot.first <= query.until) else { break };
             if read >= QUERY_READ_BYTES {
-                page.more = true;
-                break;
+                return paging.cut();
             }
             read += spot.end - spot.offset;
-            if spot.first > page.cursor + 1 {
-                (page.gap, page.cursor) = (true, spot.first - 1);
+            if !self.page_of(&spot, &mut paging, &query, committed, policy) {
+                return paging.cut();
             }
-            let last = spot.last.min(until);
-            let Some(bytes) = self.read(&spot, committed) else {
-                (page.gap, page.cursor) = (true, last);
-                continue;
-            };
-            let records = block::records(&bytes, spot.first, last);
-            let Some(records) = self.check(records, &spot, committed) else {
-                (page.gap, page.cursor) = (true, last);
-                continue;
-            };
-            let since = page.cursor;
+        }
+        paging.ended()
+    }
+
+    /// Looks at the events of one spot. `false`: the page is full.
+    fn page_of(
+        &mut self,
+        spot: &Spot,
+        paging: &mut Paging<'_>,
+        query: &HistoryQuery,
+        committed: u64,
+        policy: &Policy,
+    ) -> bool {
+        let last = spot.last.min(query.until);
+        let bytes = self.read(spot, committed);
+        let records = bytes.as_deref().map(|bytes| block::records(bytes, spot.first, last));
+        if let Some(records) = records.and_then(|records| self.check(records, spot, committed)) {
+            let since = paging.cursor();
             for record in records.iter().filter(|record| record.position > since) {
-                if left == 0 || page.body.len() >= query.bytes_max {
-                    page.more = true;
-                    return page;
-                }
-                page.cursor = record.position;
                 let is_asked_for =
                     query.filter.is_everything() || query.filter.admits(&block::envelope(record, policy));
-                if is_asked_for {
-                    page.body.extend_from_slice(record.payload.as_bytes());
-                    page.body.push(b'\n');
-                    left -= 1;
+                if !paging.take(record.position, is_asked_for, record.payload.as_bytes()) {
+                    return false;
                 }
             }
         }
-        page
+        paging.pass_over(last);
+        true
     }
 
     fn read(&mut self, spot: &Spot, committed: u64) -> Option<Vec<u8>> {
