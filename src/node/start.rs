@@ -274,7 +274,17 @@ impl Node {
             false => (Thread::Control, CONTROL_PATIENCE),
         };
         let deadline = Instant::now() + patience;
-        while told && self.ended.recv_deadline(deadline).is_ok_and(|thread| thread != last) {}
+        let mut ended = None;
+        while told && ended != Some(last) {
+            let Ok(thread) = self.ended.recv_deadline(deadline) else {
+                tracing::warn!(
+                    thread = ?last, patience_s = patience.as_secs(),
+                    "a thread does not end, as behind a disk that hangs; the node ends without it"
+                );
+                break;
+            };
+            ended = Some(thread);
+        }
         let _ = std::fs::remove_file(&self.control_socket); // Gone already is as good.
         if forced { Stopped::Forced } else { Stopped::Orderly }
     }
