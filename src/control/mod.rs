@@ -6,11 +6,12 @@
 //! ```
 //!
 //! One thread serves it and owns the sequencer, so a post is validated, ordered and passed on
-//! without meeting a lock. [`reactor`] is the only file that touches its sockets.
+//! without meeting a lock. Only [`reactor`] and [`peer`] touch its sockets.
 
 pub mod http;
 pub mod metrics;
 pub mod past;
+pub mod peer;
 pub mod questions;
 pub mod reactor;
 pub mod router;

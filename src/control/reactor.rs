@@ -1,25 +1,24 @@
 //! The control thread: its sockets, the sequencer's inbox, and time.
 //!
 //! ```text
-//! turn: poll → now → inbox → read, serve → overdue questions, deadlines → write, drop
+//! turn: poll → now → inbox → read, serve → overdue questions, deadlines → wake the shards → write, drop
 //! ```
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
-use mio::event::Source;
-use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mio::net::{TcpListener, UnixListener};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::base::slots::{Id, Slots};
 use crate::base::time::Now;
-use crate::control::http::{Answer, Client, Reply, Secret};
+use crate::control::http::{Answer, Reply, Secret};
 use crate::control::metrics::{self, Sources};
 use crate::control::past::Past;
+use crate::control::peer::{Peer, Stream, Took};
 use crate::control::questions::{Asker, Question, Questions, Settled};
 use crate::control::router::{Outcome, route};
 use crate::control::routes;
@@ -44,88 +43,16 @@ const SERVE_BUDGET: usize = 64;
 const READ_BUDGET: usize = 1 << 20;
 /// Reports taken in one turn.
 const REPORT_BUDGET: usize = 4_096;
-/// A request must be complete so long after its first byte, an answer read.
-const REQUEST_TIMEOUT_MS: u64 = 30_000;
-/// How long the answer to a peer that has shut its side waits for the journal.
-const ABANDONED_MS: u64 = 10_000;
-/// How long a peer that was refused may take to read why.
-const LINGER_MS: u64 = 2_000;
 /// How long the journal may take to settle what it has in hand when the node stops.
 const FINISH_MS: u64 = 500;
+/// Peers that stall are looked for this often.
+const CHECK_MS: u64 = 500;
 /// How long accepting pauses when descriptors have run out.
 const ACCEPT_PAUSE_MS: u64 = 100;
-
-/// A socket of either kind.
-enum Stream {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
-
-impl Stream {
-    fn source(&mut self) -> &mut dyn Source {
-        match self {
-            Stream::Unix(s) => s,
-            Stream::Tcp(s) => s,
-        }
-    }
-
-    fn shutdown(&self) {
-        // A socket that is broken already says so when it is read.
-        let _ = match self {
-            Stream::Unix(s) => s.shutdown(Shutdown::Write),
-            Stream::Tcp(s) => s.shutdown(Shutdown::Write),
-        };
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Unix(s) => s.read(buf),
-            Stream::Tcp(s) => s.read(buf),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Unix(s) => s.write(buf),
-            Stream::Tcp(s) => s.write(buf),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What a read brought.
-enum Took {
-    Bytes(usize),
-    Nothing,
-    End,
-}
 
 const OVERRUN: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n\
     Content-Type: application/json\r\nContent-Length: 70\r\n\r\n\
     {\"error\":{\"code\":\"overloaded\",\"message\":\"too many connections here\"}}\n";
-
-struct Peer {
-    stream: Stream,
-    client: Client,
-    /// It came over TCP.
-    is_remote: bool,
-    /// When it came (monotonic ms).
-    born: u64,
-    /// When the request under way began, or the answer under way was queued (monotonic ms).
-    since: Option<u64>,
-    /// Nothing more is written; waiting for the peer to close.
-    shut_at: Option<u64>,
-    /// When it said that it will send no more (monotonic ms).
-    left_at: Option<u64>,
-    ended: bool,
-}
 
 /// What the control listener is made of.
 pub struct Listeners {
@@ -139,9 +66,15 @@ pub struct Listeners {
 pub struct Reactor {
     poll: Poll,
     listeners: Listeners,
+    /// Whether somebody may wait to be accepted.
+    accepts: bool,
     accept_again_at: Option<u64>,
     peers: Slots<Peer>,
     ready: Vec<Id>,
+    /// When peers that stall are looked for next (monotonic ms).
+    check_at: u64,
+    /// Served this turn, answers not written.
+    unwritten: Vec<Id>,
     sequencer: Sequencer,
     questions: Questions,
     /// Who made the posts that wait for the journal, in the order of their tickets.
@@ -182,9 +115,12 @@ impl Reactor {
         Ok(Reactor {
             poll,
             listeners,
+            accepts: true,
             accept_again_at: None,
             peers: Slots::default(),
             ready: Vec::new(),
+            check_at: 0,
+            unwritten: Vec::new(),
             sequencer,
             questions: Questions::default(),
             posts: VecDeque::new(),
@@ -218,20 +154,19 @@ impl Reactor {
             self.sequencer.settle(now);
             self.answer_posts();
             self.answer_past();
+            self.accepts |= events.iter().any(|event| matches!(event.token(), UNIX | TCP));
             let more_wait = self.accept(now);
             let mut ready = std::mem::take(&mut self.ready);
-            let mut hung_up = Vec::new();
-            for event in &events {
-                if event.token().0 < TCP.0 {
-                    let id = Id::unpack(event.token().0 as u64);
-                    if event.is_error() || event.is_write_closed() {
-                        hung_up.push(id);
-                    }
-                    ready.push(id);
-                }
-            }
             for id in ready.drain(..) {
-                self.serve(id, now);
+                self.serve(id, true, now);
+            }
+            let mut hung_up = Vec::new();
+            for event in events.iter().filter(|event| event.token().0 < TCP.0) {
+                let id = Id::unpack(event.token().0 as u64);
+                if event.is_error() || event.is_write_closed() {
+                    hung_up.push(id);
+                }
+                self.serve(id, event.is_read_closed() || event.is_error(), now);
             }
             // What they had sent is done; nobody is left to wait for the journal's word.
             for id in hung_up {
@@ -241,6 +176,8 @@ impl Reactor {
             }
             self.fire_deadlines(now);
             self.answer_posts();
+            self.sequencer.ring();
+            self.flush(now);
             more = reports_left || more_wait || !self.ready.is_empty();
         }
     }
@@ -253,6 +190,7 @@ impl Reactor {
         loop {
             let now = self.clock.now();
             self.sequencer.settle(now);
+            self.sequencer.ring();
             self.answer_posts();
             for id in std::mem::take(&mut self.ready) {
                 self.write(id, now);
@@ -270,9 +208,8 @@ impl Reactor {
     fn due_in(&self, now: Now) -> u64 {
         let questions = self.questions.next_due().map_or(u64::MAX, |at| at.saturating_sub(now.mono));
         let accept = self.accept_again_at.map_or(u64::MAX, |at| at.saturating_sub(now.mono));
-        /// Peers that stall are looked for this often.
-        const CHECK_MS: u64 = 1_000;
-        self.sequencer.due_in(now).min(questions).min(accept).min(CHECK_MS)
+        let check = self.check_at.saturating_sub(now.mono);
+        self.sequencer.due_in(now).min(questions).min(accept).min(check)
     }
 
     /// Takes what the shards report. `Some(true)`: there is more. `None`: the node stops.
@@ -362,6 +299,10 @@ impl Reactor {
             self.answer(&settled, now);
         }
         self.sequencer.fire_deadlines(now);
+        if now.mono < self.check_at {
+            return;
+        }
+        self.check_at = now.mono + CHECK_MS;
         let stalled: Vec<Id> =
             self.peers.iter().filter(|(_, peer)| peer.is_overdue(now)).map(|(id, _)| id).collect();
         for id in stalled {
@@ -376,16 +317,19 @@ impl Reactor {
                 ));
                 peer.since = Some(now.mono);
             }
-            self.serve(id, now);
+            self.serve(id, true, now);
         }
     }
 
     /// Accepts what waits. `true`: more may wait.
     fn accept(&mut self, now: Now) -> bool {
-        if self.accept_again_at.is_some_and(|at| at > now.mono) {
+        if self.accept_again_at.is_some_and(|at| at <= now.mono) {
+            self.accept_again_at = None;
+            self.accepts = true;
+        }
+        if !self.accepts || self.accept_again_at.is_some() {
             return false;
         }
-        self.accept_again_at = None;
         for _ in 0..ACCEPT_BUDGET {
             let unix = self.listeners.unix.accept().map(|(stream, _)| (Stream::Unix(stream), None));
             let tcp = || match &self.listeners.tcp {
@@ -397,7 +341,10 @@ impl Reactor {
             };
             match unix.or_else(|e| if e.kind() == ErrorKind::WouldBlock { tcp() } else { Err(e) }) {
                 Ok((stream, secret)) => self.welcome(stream, secret, now),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.accepts = false;
+                    return false;
+                }
                 Err(e) if e.kind() == ErrorKind::Interrupted || e.kind() == ErrorKind::ConnectionAborted => {}
                 Err(_) => {
                     self.accept_again_at = Some(now.mono + ACCEPT_PAUSE_MS);
@@ -416,43 +363,33 @@ impl Reactor {
             let _ = stream.write(OVERRUN); // Best effort: nothing was read.
             return;
         }
-        let id = self.peers.insert(Peer {
-            stream,
-            client: Client::new(self.body_max, secret),
-            is_remote: secret.is_some(),
-            born: now.mono,
-            since: Some(now.mono),
-            shut_at: None,
-            left_at: None,
-            ended: false,
-        });
-        let both = Interest::READABLE | Interest::WRITABLE;
+        let id = self.peers.insert(Peer::new(stream, self.body_max, secret, now));
         let token = Token(id.pack() as usize);
-        let registered = self
-            .peers
-            .get_mut(id)
-            .is_some_and(|peer| self.poll.registry().register(peer.stream.source(), token, both).is_ok());
+        let registry = self.poll.registry();
+        let registered = self.peers.get_mut(id).is_some_and(|peer| peer.register(registry, token).is_ok());
         if !registered {
             self.peers.remove(id);
         }
     }
 
-    /// Reads, serves and writes one connection as far as it goes, or as its share of a turn does.
-    fn serve(&mut self, id: Id, now: Now) {
+    /// Reads and serves one connection as far as it goes, or as its share of a turn does. Its answers are
+    /// written at the end of the turn. A read that does not fill the buffer has emptied the socket, and
+    /// what comes later makes a new edge; only an end that was announced must be read out `to_the_end`.
+    fn serve(&mut self, id: Id, to_the_end: bool, now: Now) {
         let (mut spent, mut budget) = (0, SERVE_BUDGET);
         loop {
-            let took = self.read(id);
+            let took = self.peers.get_mut(id).map_or(Took::End, |peer| peer.read(&mut self.buffer));
             let before = budget;
             while budget > 0
                 && let Some(cost) = self.serve_one(id, now)
             {
                 budget -= cost.min(budget);
             }
-            self.write(id, now);
             match took {
                 Took::End if budget > 0 => break,
                 // It waits for bytes, for an answer, or for its peer to read.
                 Took::Nothing if budget == before => break,
+                Took::Bytes(n) if n < self.buffer.len() && !to_the_end && budget > 0 => break,
                 Took::End | Took::Nothing => {}
                 Took::Bytes(n) => spent += n,
             }
@@ -461,30 +398,21 @@ impl Reactor {
                 break;
             }
         }
-        self.retire_if_over(id, now);
+        self.unwritten.push(id);
     }
 
-    fn read(&mut self, id: Id) -> Took {
-        let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.ended) else { return Took::End };
-        // One who does not read its answers, or runs ahead of them, is not read from either.
-        if peer.client.is_choked() || !peer.client.wants_bytes() {
-            return Took::Nothing;
+    /// Writes what this turn's requests are answered.
+    fn flush(&mut self, now: Now) {
+        let mut unwritten = std::mem::take(&mut self.unwritten);
+        for id in unwritten.drain(..) {
+            let was_choked = self.peers.get(id).is_some_and(|peer| peer.client.is_choked());
+            self.write(id, now);
+            if was_choked && self.peers.get(id).is_some_and(|peer| !peer.client.is_choked()) {
+                self.ready.push(id); // What it had sent meanwhile was left with the kernel.
+            }
+            self.retire_if_over(id, now);
         }
-        match peer.stream.read(&mut self.buffer) {
-            Ok(0) => {
-                peer.client.handle_end();
-                Took::End
-            }
-            Ok(n) => {
-                peer.client.handle_bytes(&self.buffer[..n]);
-                Took::Bytes(n)
-            }
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Took::Nothing,
-            Err(_) => {
-                peer.ended = true;
-                Took::End
-            }
-        }
+        self.unwritten = unwritten;
     }
 
     /// Serves the next request of a connection. Returns what that takes of its share of a turn;
@@ -530,51 +458,16 @@ impl Reactor {
         served.then_some(cost)
     }
 
-    /// Writes what the socket takes. `true`: nothing is left.
-    fn write(&mut self, id: Id, now: Now) -> bool {
-        let Some(peer) = self.peers.get_mut(id) else { return false };
-        while !peer.client.is_flushed() && !peer.ended {
-            match peer.stream.write(&peer.client.unsent()) {
-                Ok(n) => peer.client.advance_sent(n),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                Err(_) => peer.ended = true,
-            }
+    fn write(&mut self, id: Id, now: Now) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.write(self.poll.registry(), Token(id.pack() as usize), now);
         }
-        let flushed = peer.client.is_flushed();
-        peer.since = match (flushed && !peer.client.is_midway(), peer.since) {
-            (true, _) => None,
-            (false, since) => since.or(Some(now.mono)),
-        };
-        flushed
     }
 
     fn retire_if_over(&mut self, id: Id, now: Now) {
-        let Some(peer) = self.peers.get_mut(id) else { return };
-        if peer.client.is_done() && peer.client.is_flushed() && peer.shut_at.is_none() {
-            peer.stream.shutdown();
-            peer.shut_at = Some(now.mono);
-        }
-        // The peer has closed too, now or a while after the answer: nothing is left to wait for.
-        peer.ended |= peer.shut_at.is_some() && peer.client.is_ended();
-        if peer.client.is_ended() {
-            peer.left_at.get_or_insert(now.mono);
-        }
-        if peer.ended {
+        if self.peers.get_mut(id).is_some_and(|peer| peer.is_over(now)) {
             self.peers.remove(id); // Closing the descriptor also ends its registration.
         }
-    }
-}
-
-impl Peer {
-    fn is_overdue(&self, now: Now) -> bool {
-        let past = |since: Option<u64>, limit| since.is_some_and(|at| now.mono >= at + limit);
-        let stranger = (!self.client.is_proven()).then_some(self.born);
-        // Who left while the journal hangs keeps no place from those who come to look why.
-        past(self.shut_at, LINGER_MS)
-            || past(self.left_at.filter(|_| self.client.is_held()), ABANDONED_MS)
-            || past(self.since, REQUEST_TIMEOUT_MS)
-            || past(stranger, REQUEST_TIMEOUT_MS)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Time-outs of the control listener, with a clock that the test moves.
 
+use std::io::Read;
 use std::os::unix::net::UnixStream as Peer;
 
 use mio::Waker;
@@ -7,6 +8,7 @@ use mio::Waker;
 use super::*;
 use crate::base::window::{Bounds, Window};
 use crate::conn::config::Config;
+use crate::control::peer::{LINGER_MS, REQUEST_TIMEOUT_MS};
 use crate::journal::memory::Memory;
 use crate::publish::idempotency::Idempotency;
 use crate::publish::sequencer::Beginning;
@@ -47,20 +49,31 @@ fn read(peer: &mut Peer) -> String {
     String::from_utf8(text[..n].to_vec()).unwrap()
 }
 
+fn serve(reactor: &mut Reactor, id: Id, now: Now) {
+    reactor.serve(id, false, now);
+    reactor.flush(now);
+}
+
+fn fall_due(reactor: &mut Reactor, now: Now) {
+    reactor.check_at = 0;
+    reactor.fire_deadlines(now);
+    reactor.flush(now);
+}
+
 #[test]
 fn a_request_that_stalls_is_refused_at_its_deadline_and_the_socket_closed() {
     const HEAD: &[u8] = b"POST /api/events HTTP/1.1\r\nHost: n\r\nContent-Length: 9\r\n\r\n";
     for cut in [1, HEAD.len() - 1, HEAD.len()] {
         let (mut reactor, mut peer, id) = reactor();
         peer.write_all(&HEAD[..cut]).unwrap();
-        reactor.serve(id, NOW);
+        serve(&mut reactor, id, NOW);
         // A byte now and then does not buy time: the deadline is that of the request.
-        reactor.fire_deadlines(NOW.plus(REQUEST_TIMEOUT_MS - 1));
+        fall_due(&mut reactor, NOW.plus(REQUEST_TIMEOUT_MS - 1));
         assert_eq!(read(&mut peer), "", "{cut}");
-        reactor.fire_deadlines(NOW.plus(REQUEST_TIMEOUT_MS));
+        fall_due(&mut reactor, NOW.plus(REQUEST_TIMEOUT_MS));
         assert!(read(&mut peer).starts_with("HTTP/1.1 408 "), "{cut}");
         assert_eq!(reactor.peers.len(), 1, "it may read why");
-        reactor.fire_deadlines(NOW.plus(REQUEST_TIMEOUT_MS + LINGER_MS));
+        fall_due(&mut reactor, NOW.plus(REQUEST_TIMEOUT_MS + LINGER_MS));
         assert_eq!(reactor.peers.len(), 0);
         assert_eq!(reactor.sequencer.held(), (1, 0), "nothing was published");
     }
@@ -71,9 +84,9 @@ fn bytes_that_trickle_do_not_move_the_deadline() {
     let (mut reactor, mut peer, id) = reactor();
     for (i, byte) in b"POST /api/events HTTP/1.1\r\n".iter().enumerate() {
         peer.write_all(&[*byte]).unwrap();
-        reactor.serve(id, NOW.plus(i as u64 * 1_000));
+        serve(&mut reactor, id, NOW.plus(i as u64 * 1_000));
     }
-    reactor.fire_deadlines(NOW.plus(REQUEST_TIMEOUT_MS));
+    fall_due(&mut reactor, NOW.plus(REQUEST_TIMEOUT_MS));
     assert!(read(&mut peer).starts_with("HTTP/1.1 408 "));
 }
 
@@ -81,16 +94,16 @@ fn bytes_that_trickle_do_not_move_the_deadline() {
 fn a_connection_that_rests_between_requests_stays() {
     let (mut reactor, mut peer, id) = reactor();
     peer.write_all(b"GET /api/ws/info HTTP/1.1\r\nHost: n\r\n\r\n").unwrap();
-    reactor.serve(id, NOW);
+    serve(&mut reactor, id, NOW);
     assert!(read(&mut peer).starts_with("HTTP/1.1 200 "));
-    reactor.fire_deadlines(NOW.plus(10 * REQUEST_TIMEOUT_MS));
+    fall_due(&mut reactor, NOW.plus(10 * REQUEST_TIMEOUT_MS));
     assert_eq!(reactor.peers.len(), 1);
     // Each request has a time of its own.
     let later = NOW.plus(20 * REQUEST_TIMEOUT_MS);
     peer.write_all(b"GET ").unwrap();
-    reactor.serve(id, later);
-    reactor.fire_deadlines(later.plus(REQUEST_TIMEOUT_MS - 1));
+    serve(&mut reactor, id, later);
+    fall_due(&mut reactor, later.plus(REQUEST_TIMEOUT_MS - 1));
     assert_eq!(read(&mut peer), "");
-    reactor.fire_deadlines(later.plus(REQUEST_TIMEOUT_MS));
+    fall_due(&mut reactor, later.plus(REQUEST_TIMEOUT_MS));
     assert!(read(&mut peer).starts_with("HTTP/1.1 408 "));
 }

@@ -433,7 +433,11 @@ mod tests {
     fn where_no_protocol_is_spoken_an_upgrade_is_enough() {
         let mut rig = Rig::new(false);
         rig.connect(Goal::Fresh);
-        assert_eq!((rig.client.phase, rig.sent.len()), (Phase::Live, 0));
+        assert_eq!(
+            (rig.client.phase, &rig.sent[..2]),
+            (Phase::Live, &[0x8a, 0x84][..]),
+            "a pong of four bytes"
+        );
         rig.tell("whatever").unwrap();
         rig.event(0);
         assert_eq!(rig.counts.received, 1);

@@ -76,6 +76,9 @@ struct Poster {
     answers: Answers,
     out: Vec<u8>,
     written: usize,
+    /// Whether it wants to hear that the socket takes more: only where it did not. A Unix socket says so
+    /// whenever the other side reads.
+    watches_room: bool,
     body: Vec<u8>,
     refused: HashSet<u64>,
     posts: u64,
@@ -92,9 +95,8 @@ impl Load<'_> {
         let mut posters = Vec::new();
         for index in 0..self.connections {
             let mut poster = self.open(control, index + 1)?;
-            let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry()
-                .register(&mut *poster.stream, Token(usize::from(index)), interest)
+                .register(&mut *poster.stream, Token(usize::from(index)), Interest::READABLE)
                 .map_err(failed)?;
             posters.push(poster);
         }
@@ -102,8 +104,9 @@ impl Load<'_> {
         let mut chunk = vec![0; READ_BYTES];
         let mut times = latencies();
         let end_ns = self.clock.now_ns() + u64::try_from(self.length.as_nanos()).unwrap_or(u64::MAX);
-        for poster in &mut posters {
+        for (index, poster) in posters.iter_mut().enumerate() {
             self.refill(poster)?;
+            poster.watch(&poll, Token(index)).map_err(failed)?;
         }
         while posters.iter().any(|poster| !poster.waiting.is_empty()) {
             poll.poll(&mut events, Some(ANSWER_TIMEOUT)).map_err(failed)?;
@@ -120,6 +123,7 @@ impl Load<'_> {
                 } else {
                     poster.flush()?;
                 }
+                poster.watch(&poll, event.token()).map_err(failed)?;
             }
         }
         let lane_0 = self.starts.first().copied().unwrap_or(0);
@@ -155,6 +159,7 @@ impl Load<'_> {
             answers: Answers::default(),
             out: Vec::new(),
             written: 0,
+            watches_room: false,
             body: Vec::new(),
             refused: HashSet::new(),
             posts: 0,
@@ -185,6 +190,15 @@ impl Poster {
         write_post(&self.body, self.token.as_deref(), &mut self.out);
         self.waiting.push_back((self.next, load.kind.batch, now_ns));
         self.next += load.kind.batch as u64;
+    }
+
+    fn watch(&mut self, poll: &Poll, token: Token) -> io::Result<()> {
+        let is_stuck = !self.out.is_empty();
+        if is_stuck == std::mem::replace(&mut self.watches_room, is_stuck) {
+            return Ok(());
+        }
+        let interest = if is_stuck { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        poll.registry().reregister(&mut *self.stream, token, interest)
     }
 
     fn flush(&mut self) -> Result<(), String> {
