@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use omnicast::base::permits::Rate;
+use omnicast::base::time::Now;
 use omnicast::base::window::Bounds;
 use omnicast::conn::config::Config;
 use omnicast::policy::{Gate, Policy};
@@ -121,6 +122,32 @@ impl Shop {
             took += start.elapsed();
         }
         took
+    }
+
+    /// `count` events in the next positions.
+    pub fn line(&mut self, model: &Envelope, count: usize) -> Vec<Arc<Envelope>> {
+        (0..count).map(|_| self.next(model)).collect()
+    }
+
+    /// Delivers events that came together.
+    pub fn deliver(&mut self, line: Vec<Arc<Envelope>>, wires: &mut impl Wires) {
+        for envelope in line {
+            self.core.handle_event(envelope, NOW);
+        }
+        while self.core.flush(wires, NOW) {}
+    }
+
+    /// Both.
+    pub fn turn(&mut self, model: &Envelope, count: usize, wires: &mut impl Wires) {
+        let line = self.line(model, count);
+        self.deliver(line, wires);
+    }
+
+    /// Lets a viewer say something.
+    pub fn hear(&mut self, slot: u32, frame: &[u8], now: Now, wires: &mut impl Wires) {
+        let id = self.core.id_at(slot).expect("the viewer is there");
+        self.core.handle_bytes(id, &mut frame.to_vec(), now);
+        self.core.flush(wires, now);
     }
 
     /// How many deliveries one turn with all of `models` makes.
