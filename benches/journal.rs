@@ -195,7 +195,15 @@ fn replay(events: usize) {
         loop {
             let filter = HistoryFilter::default();
             let until = events as u64;
-            let query = HistoryQuery { ticket: 0, since, until, filter, limit: 65_536, bytes_max: 1 << 20 };
+            let query = HistoryQuery {
+                ticket: 0,
+                since,
+                until,
+                goes_on: false,
+                filter,
+                limit: 65_536,
+                bytes_max: 1 << 20,
+            };
             queries.send(query).unwrap();
             let page = pages.recv().unwrap();
             seen += page.body.iter().filter(|byte| **byte == b'\n').count();

@@ -34,6 +34,9 @@ pub fn run(matches: &ArgMatches, env: impl Fn(&str) -> Option<String>) -> ExitCo
             _ => {}
         }
     }
+    for listed in listing.iter_mut().filter(|listed| listed.name == "WS_JOURNAL_SEGMENT") {
+        listed.value = settings.journal_segment_that_holds().to_string();
+    }
     let mode = if settings.is_trusted_mode() { "trusted: clients say who they are" } else { "tokens only" };
     output::ended(print(&mut io::stdout().lock(), &listing, mode, &policy))
 }

@@ -113,7 +113,10 @@ pub fn persist(
             return Ok(response);
         }
         let wait_s = response.retry_after_s().unwrap_or(1).clamp(1, MAX_PAUSE_S);
-        output::tell(&format!("the node is busy; trying again in {wait_s} s ({attempt} of {MAX_ATTEMPTS})"));
+        output::tell(&format!(
+            "{}; trying again in {wait_s} s ({attempt} of {MAX_ATTEMPTS})",
+            message(&response).unwrap_or_else(|| "the node is busy".into())
+        ));
         pause(Duration::from_secs(wait_s));
         attempt += 1;
     }
@@ -131,10 +134,14 @@ struct Message {
 
 /// What the node says for a refusal, in a sentence.
 pub fn refusal(response: &Response) -> String {
-    match serde_json::from_slice(&response.body) {
-        Ok(Failed { error }) => format!("the node refused ({}): {}", response.status, error.message),
-        Err(_) => format!("the node refused with status {}", response.status),
+    match message(response) {
+        Some(message) => format!("the node refused ({}): {message}", response.status),
+        None => format!("the node refused with status {}", response.status),
     }
+}
+
+fn message(response: &Response) -> Option<String> {
+    serde_json::from_slice(&response.body).ok().map(|Failed { error }| error.message)
 }
 
 /// The first socket that somebody listens on.

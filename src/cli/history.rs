@@ -29,7 +29,8 @@ pub fn command() -> Command {
         .arg(option("limit", "N", "End after so many events").value_parser(value_parser!(u64).range(1..)))
         .arg(Arg::new("control").long("control").value_name("PATH").help(CONTROL_HELP))
         .after_help(
-            "Ends with the last event that was there; omnicast tail goes on from there.\n\n\
+            "Ends with the last event that was there; omnicast tail --since ID --epoch EPOCH goes on from there, with \
+             the epoch of omnicast stats.\n\n\
              Examples:\n  \
              omnicast history --namespace orders,payments > events.ndjson\n  \
              omnicast history --since 1200 --key order_1 | jq .data",
@@ -131,7 +132,9 @@ impl Walk {
         }
         if answer.header("omnicast-gap").is_some() && !self.warned {
             self.warned = true;
-            output::tell("events are missing: the node does not hold all of them any more");
+            output::tell(
+                "events are missing, at the beginning or between: the node let go of them, or its log is damaged",
+            );
         }
         // The next page belongs to the same epoch, or the node shall refuse it.
         self.epoch = answer.header("omnicast-epoch").map(str::to_owned).or(self.epoch.take());

@@ -51,7 +51,11 @@ pub fn command() -> Command {
         )
         .arg(option("url", "URL", "The node [default: ws://127.0.0.1:3001/api/ws, or what WS_HOST and WS_PORT say]"))
         .arg(option("token", "TOKEN", "The token to present [WS_TOKEN]").conflicts_with_all(["role", "user"]))
-        .arg(option("since", "ID", "First replay what came after this event").requires("epoch"))
+        .arg(
+            option("since", "ID", "First replay what came after this event")
+                .requires("epoch")
+                .value_parser(|id: &str| id.parse::<u64>().map(|_| id.to_owned())),
+        )
         .arg(option("epoch", "EPOCH", "The epoch that its id is from").requires("since"))
         .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print the events as they come, JSON lines"))
         .arg(option("count", "N", "End after so many events").value_parser(value_parser!(u64).range(1..)))

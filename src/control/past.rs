@@ -15,7 +15,7 @@ pub struct Past {
     /// Where their answers come from; the control thread is woken for them.
     pages: Receiver<HistoryPage>,
     next_ticket: u64,
-    open: HashMap<u64, Id>,
+    open: HashMap<u64, (Id, HistoryQuery)>,
 }
 
 impl Past {
@@ -29,17 +29,18 @@ impl Past {
     pub fn ask(&mut self, asker: Id, query: HistoryQuery) -> bool {
         self.next_ticket += 1;
         let ticket = self.next_ticket;
-        let asked = self.queries.try_send(HistoryQuery { ticket, ..query }).is_ok();
+        let query = HistoryQuery { ticket, ..query };
+        let asked = self.queries.try_send(query.clone()).is_ok();
         if asked {
-            self.open.insert(ticket, asker);
+            self.open.insert(ticket, (asker, query));
         }
         asked
     }
 
-    /// The next answer, and who asked.
-    pub fn next_page(&mut self) -> Option<(Id, HistoryPage)> {
+    /// The next answer, who asked, and what.
+    pub fn next_page(&mut self) -> Option<(Id, HistoryQuery, HistoryPage)> {
         let page = self.pages.try_recv().ok()?;
-        let asker = self.open.remove(&page.ticket)?;
-        Some((asker, page))
+        let (asker, query) = self.open.remove(&page.ticket)?;
+        Some((asker, query, page))
     }
 }

@@ -272,7 +272,8 @@ impl Reactor {
 
     /// Answers the questions for which the log has been read.
     fn answer_past(&mut self) {
-        while let Some((id, page)) = self.past.as_mut().and_then(Past::next_page) {
+        while let Some((id, query, page)) = self.past.as_mut().and_then(Past::next_page) {
+            let page = self.sequencer.go_on(&query, page);
             if let Some(peer) = self.peers.get_mut(id)
                 && peer.client.is_waiting()
             {

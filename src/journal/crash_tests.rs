@@ -31,8 +31,15 @@ const SMALL: Bounds = Bounds { items: 3, bytes: 1 << 20 };
 /// The payloads behind `since`, by position.
 fn read_range(rig: &mut Rig, since: u64) -> BTreeMap<u64, Vec<u8>> {
     let filter = HistoryFilter::default();
-    let query =
-        HistoryQuery { ticket: 1, since, until: u64::MAX, filter, limit: usize::MAX, bytes_max: 1 << 30 };
+    let query = HistoryQuery {
+        ticket: 1,
+        since,
+        until: u64::MAX,
+        goes_on: false,
+        filter,
+        limit: usize::MAX,
+        bytes_max: 1 << 30,
+    };
     let page = rig.reader.page(&query, policy());
     assert!(!page.more);
     let lines = page.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());

@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
 /// The file whose lock says that a node has the directory.
 const LOCK: &str = "lock";
@@ -225,9 +226,15 @@ impl Disk for Directory {
     fn lock(&self) -> io::Result<Box<dyn Hold>> {
         let file = self.plain(LOCK, OpenOptions::new().write(true).create(true).truncate(false))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        let found = file.metadata()?;
+        // The directory itself too: a lock file is easily removed by one who takes it for a leftover. Not
+        // every file system locks a directory; then the file must do.
+        let directory = File::open(&self.path)?;
+        if flock(&directory, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            return Err(Errno::WOULDBLOCK.into());
+        }
+        let found = directory.metadata()?;
         let is = (found.dev(), found.ino());
-        Ok(Box::new(Held { path: self.path.join(LOCK), is, _file: file }))
+        Ok(Box::new(Held { path: self.path.clone(), is, _locked: [file, directory] }))
     }
 }
 
@@ -237,7 +244,7 @@ struct Held {
     path: PathBuf,
     /// Its device and its number there: nothing else has them while it is open.
     is: (u64, u64),
-    _file: File,
+    _locked: [File; 2],
 }
 
 impl Hold for Held {

@@ -667,5 +667,6 @@ fn a_hold_tells_whether_the_directory_is_the_same() {
     std::fs::rename(&away, &path).unwrap();
     assert!(hold.is_in_place() && !other.is_in_place());
     std::fs::remove_file(path.join("lock")).unwrap();
-    assert!(!hold.is_in_place(), "without a lock anybody may have it");
+    assert!(hold.is_in_place(), "the directory is held, with that file in it or without");
+    assert!(disk.lock().is_err());
 }

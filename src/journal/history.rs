@@ -49,6 +49,8 @@ pub struct HistoryQuery {
     pub since: u64,
     /// and not behind this one.
     pub until: u64,
+    /// Whether there are events behind that one which are asked for too, and elsewhere.
+    pub goes_on: bool,
     /// Which of them.
     pub filter: HistoryFilter,
     /// Events of the answer at most.
@@ -86,6 +88,13 @@ impl<'q> Paging<'q> {
     pub fn new(query: &'q HistoryQuery) -> Paging<'q> {
         let page = HistoryPage { ticket: query.ticket, cursor: query.since, ..HistoryPage::default() };
         Paging { query, events: 0, page }
+    }
+
+    /// Goes on with a page that has looked at a part of what is asked for.
+    #[must_use]
+    pub fn behind(query: &'q HistoryQuery, page: HistoryPage) -> Paging<'q> {
+        let events = page.body.iter().filter(|byte| **byte == b'\n').count();
+        Paging { query, events, page: HistoryPage { more: false, ..page } }
     }
 
     /// How far it has looked.
@@ -131,6 +140,7 @@ impl<'q> Paging<'q> {
     pub fn ended(mut self) -> HistoryPage {
         if !self.page.more {
             self.pass_over(self.query.until);
+            self.page.more = self.query.goes_on;
         }
         self.page
     }

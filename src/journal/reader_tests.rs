@@ -11,7 +11,7 @@ use crate::policy::{Namespace, Viewer, ViewerClass};
 
 fn query(since: u64, until: u64) -> HistoryQuery {
     let filter = HistoryFilter::default();
-    HistoryQuery { ticket: 7, since, until, filter, limit: 1_000_000, bytes_max: 1 << 30 }
+    HistoryQuery { ticket: 7, since, until, goes_on: false, filter, limit: 1_000_000, bytes_max: 1 << 30 }
 }
 
 fn ids(page: &HistoryPage) -> Vec<u64> {

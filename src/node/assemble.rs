@@ -29,6 +29,9 @@ pub fn config(settings: &Settings, epoch: &str) -> Result<Config, String> {
         .map_err(|fault| format!("WS_JWT_SECRET or WS_JWKS: {fault}"))?;
     let origins =
         Origins::parse(&settings.allowed_origins).map_err(|fault| format!("ALLOWED_ORIGINS: {fault}"))?;
+    if let Some(dir) = settings.journal.as_deref().filter(|path| path.exists() && !path.is_dir()) {
+        return Err(format!("WS_JOURNAL={}: it is no directory", dir.display()));
+    }
     let info = info(settings, &policy, &gate);
     Ok(Config {
         policy,

@@ -15,7 +15,7 @@ use crate::journal::counters::JournalCounters;
 use crate::journal::files::Log;
 use crate::journal::memory::Memory;
 use crate::journal::open::{OpenError, RecentKey, open};
-use crate::journal::options::Options;
+use crate::journal::options::{Options, SyncPolicy};
 use crate::journal::reader::Reader;
 use crate::journal::writer::Writer;
 use crate::node::settings::Settings;
@@ -83,6 +83,11 @@ impl Legacy {
         now: Now,
     ) -> Result<Legacy, OpenError> {
         let Some(dir) = &settings.journal else {
+            if !matches!(settings.journal_sync, SyncPolicy::Interval { .. }) {
+                tracing::warn!(
+                    "WS_JOURNAL_SYNC is set and WS_JOURNAL is not: events are held in memory only"
+                );
+            }
             let (recent, keys) = (Vec::new(), Vec::new());
             return Ok(Legacy { epoch: fresh_epoch, last: 0, recent, keys, first: 0, log: None });
         };
@@ -94,7 +99,7 @@ impl Legacy {
         }
         let held = if opened.first > opened.last { 0 } else { opened.last + 1 - opened.first };
         tracing::info!(
-            path = %dir.display(), epoch = opened.epoch, last_event_id = opened.last, events = held,
+            path = %dir.display(), sync = ?settings.journal_sync, epoch = opened.epoch, last_event_id = opened.last, events = held,
             "journal open"
         );
         Ok(Legacy {
@@ -162,13 +167,12 @@ impl Threads {
 }
 
 fn options(settings: &Settings, dir: &Path) -> Options {
-    let max_bytes = settings.journal_max_bytes;
     Options {
         dir: dir.to_path_buf(),
         sync: settings.journal_sync,
-        max_bytes,
+        max_bytes: settings.journal_max_bytes,
         max_age_ms: settings.journal_max_age_ms,
-        segment_bytes: settings.journal_segment_bytes.min(max_bytes / 4),
+        segment_bytes: settings.journal_segment_that_holds(),
     }
 }
 

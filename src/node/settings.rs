@@ -123,7 +123,7 @@ pub struct Settings {
     pub journal_max_bytes: u64,
     /// `WS_JOURNAL_MAX_AGE`.
     pub journal_max_age_ms: u64,
-    /// `WS_JOURNAL_SEGMENT`.
+    /// `WS_JOURNAL_SEGMENT`; what holds is [`Settings::journal_segment_that_holds`].
     pub journal_segment_bytes: u64,
     /// `WS_MAX_BODY`.
     pub max_body_bytes: usize,
@@ -218,6 +218,12 @@ impl Settings {
     #[must_use]
     pub fn is_trusted_mode(&self) -> bool {
         self.jwt_secret.is_none() && self.jwks.is_none()
+    }
+
+    /// Bytes of a file of the log: a quarter of all at most, since it goes by whole files.
+    #[must_use]
+    pub fn journal_segment_that_holds(&self) -> u64 {
+        self.journal_segment_bytes.min(self.journal_max_bytes / 4)
     }
 
     /// Every setting with the value that holds and where it comes from, in the order of the table, secrets masked.

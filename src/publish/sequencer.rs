@@ -423,16 +423,37 @@ impl Sequencer {
         if query.since + 1 < self.recent.first() && has_log {
             return None;
         }
-        let mut paging = Paging::new(query);
-        for (looked, (_, envelope)) in self.recent.after(query.since).enumerate() {
+        Some(self.look(Paging::new(query), query.since))
+    }
+
+    /// Goes on with a page of the log that has all of what `query` asked of it, and room: what is asked
+    /// for behind that is here, if it is still.
+    #[must_use]
+    pub fn go_on(&self, query: &HistoryQuery, page: HistoryPage) -> HistoryPage {
+        let since = page.cursor;
+        if !query.goes_on || since < query.until || since + 1 < self.recent.first() {
+            return page;
+        }
+        let query = HistoryQuery { until: self.recent.last(), goes_on: false, ..query.clone() };
+        self.look(Paging::behind(&query, page), since)
+    }
+
+    fn look(&self, mut paging: Paging<'_>, since: u64) -> HistoryPage {
+        for (looked, (_, envelope)) in self.recent.after(since).enumerate() {
             if looked == LOOKED_MAX {
-                return Some(paging.cut());
+                return paging.cut();
             }
             if !paging.look(envelope) {
                 break;
             }
         }
-        Some(paging.ended())
+        paging.ended()
+    }
+
+    /// The position before the recent events.
+    #[must_use]
+    pub fn before_recent(&self) -> u64 {
+        self.recent.first() - 1
     }
 
     /// Positions of the oldest event from which on all are held, and of the last one.

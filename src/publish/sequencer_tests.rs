@@ -60,7 +60,8 @@ fn positions(room: &Mailroom) -> Vec<u64> {
 fn page(sequencer: &Sequencer, since: u64) -> String {
     let until = sequencer.held().1;
     let filter = HistoryFilter::default();
-    let query = HistoryQuery { ticket: 0, since, until, filter, limit: 10, bytes_max: usize::MAX };
+    let query =
+        HistoryQuery { ticket: 0, since, until, goes_on: false, filter, limit: 10, bytes_max: usize::MAX };
     String::from_utf8(sequencer.recent_page(&query).unwrap().body).unwrap()
 }
 

@@ -64,7 +64,9 @@ fn a_directory_that_cannot_be_had_refuses_the_start() {
     site.set("WS_JOURNAL", below.to_str().unwrap());
     assert_refused(site.refused(), below.to_str().unwrap());
     site.set("WS_JOURNAL", file.to_str().unwrap());
-    assert_refused(site.refused(), file.to_str().unwrap());
+    let (status, said) = site.refused();
+    assert_eq!(status.code(), Some(2), "another start would not help: {said}");
+    assert!(said.contains(file.to_str().unwrap()) && said.contains("no directory"), "{said}");
 }
 
 #[test]
@@ -74,6 +76,8 @@ fn two_nodes_do_not_share_a_directory() {
     let mut second = Site::new(&[]);
     let directory = first.journal();
     second.set("WS_JOURNAL", directory.to_str().unwrap());
+    assert_refused(second.refused(), directory.to_str().unwrap());
+    fs::remove_file(directory.join("lock")).unwrap();
     assert_refused(second.refused(), directory.to_str().unwrap());
     assert_eq!(first.post(&order("o", "c")), [1], "the first one is not disturbed");
     first.kill();

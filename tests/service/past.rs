@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Node, Response, omnicast, order};
+use crate::support::{Node, Response, omnicast, order, wait_until};
 
 fn history(node: &Node, arguments: &[&str]) -> Output {
     let arguments: Vec<_> = ["history"].iter().chain(arguments).copied().collect();
@@ -123,4 +123,45 @@ fn a_reader_that_leaves_ends_it_quietly() {
     let mut told = String::new();
     child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
     assert_eq!((child.wait().unwrap().code(), told.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn what_memory_holds_is_shown_though_the_log_let_go_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(&[
+        ("WS_JOURNAL", dir.path().join("log").to_str().unwrap()),
+        ("WS_JOURNAL_MAX_BYTES", "1048576"),
+        ("WS_JOURNAL_SEGMENT", "65536"),
+        ("WS_HISTORY_EVENTS", "9000"),
+    ]);
+    (0..12).for_each(|_| fill(&node, 1_000));
+    wait_until("the log lets go of the oldest", || node.metric("journal_bytes") < 1_200_000.0);
+    let walk = |arguments: &[&str]| {
+        let output = history(&node, arguments);
+        let out = String::from_utf8(output.stdout).unwrap();
+        let ids: Vec<u64> = out
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().parse().unwrap())
+            .collect();
+        (ids, String::from_utf8(output.stderr).unwrap())
+    };
+    for since in ["0", "1", "2999", "3000", "3001", "11999"] {
+        let (ids, told) = walk(&["--since", since]);
+        let since: u64 = since.parse().unwrap();
+        assert_eq!(ids, (since.max(3_000) + 1..=12_000).collect::<Vec<_>>(), "since {since}");
+        assert_eq!(told.contains("events are missing"), since < 3_000, "since {since}: {told}");
+    }
+    // A window that holds less than the log: one answer has both.
+    let small = tempfile::tempdir().unwrap();
+    let node = Node::start(&[
+        ("WS_JOURNAL", small.path().join("log").to_str().unwrap()),
+        ("WS_HISTORY_EVENTS", "10"),
+    ]);
+    fill(&node, 50);
+    let page = node.control("GET", "/api/events?since=5", "");
+    assert_eq!(page.body.lines().count(), 45);
+    assert_eq!(page.header("omnicast-more"), None);
+    let page = node.control("GET", "/api/events?since=5&limit=35", "");
+    assert_eq!((page.body.lines().count(), page.header("omnicast-cursor")), (35, Some("40")));
+    assert_eq!(page.header("omnicast-more"), Some("true"));
 }

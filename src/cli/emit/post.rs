@@ -42,7 +42,8 @@ impl<N: Node> Poster<N> {
         let response = persist(|| self.control.post(&body), self.pause)?;
         if response.status == 503 {
             return Err(format!(
-                "the node is still busy after {MAX_ATTEMPTS} attempts; nothing of this request was published"
+                "{}, after {MAX_ATTEMPTS} attempts; nothing of this request was published",
+                refusal(&response)
             ));
         }
         read_answer(&response, batch)
@@ -139,7 +140,7 @@ mod tests {
         assert_eq!(twice.post(&pieces(&[1, 2])).unwrap(), ["1", "2"]);
         assert_eq!(twice.control.1, vec![b"{}\n{}\n".to_vec(); 3]);
         let mut never = poster(vec![response(503, "")]);
-        assert!(never.post(&pieces(&[1])).unwrap_err().contains("still busy after 10"));
+        assert!(never.post(&pieces(&[1])).unwrap_err().contains("after 10 attempts"));
         assert_eq!(never.control.1.len(), 10);
     }
 

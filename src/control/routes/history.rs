@@ -25,7 +25,8 @@ pub fn get(head: &Head<'_>, sequencer: &Sequencer) -> Outcome {
     };
     match sequencer.recent_page(&query) {
         Some(page) => answer(page, sequencer).into(),
-        None => Outcome::Past(query),
+        // What memory holds is had from memory, even where the log has let go of it already.
+        None => Outcome::Past(HistoryQuery { until: sequencer.before_recent(), goes_on: true, ..query }),
     }
 }
 
@@ -59,7 +60,11 @@ fn read(head: &Head<'_>, sequencer: &Sequencer) -> Result<HistoryQuery, Answer> 
         }
     };
     if head.param("epoch").is_some_and(|asked| *asked != *sequencer.config().epoch) {
-        return Err(Answer::error(400, "epoch_changed", "that epoch is over; begin without `since`"));
+        return Err(Answer::error(
+            400,
+            "epoch_changed",
+            "that epoch is over; begin again without a position (since)",
+        ));
     }
     let since = match head.param("since") {
         None => 0,
@@ -72,7 +77,7 @@ fn read(head: &Head<'_>, sequencer: &Sequencer) -> Result<HistoryQuery, Answer> 
     let types = listed(head, "type", "unknown_type", |name| policy.event_type(name))?;
     let key = head.param("key").map(|key| key.as_ref().into());
     let filter = HistoryFilter { namespaces, types, key };
-    Ok(HistoryQuery { ticket: 0, since, until, filter, limit, bytes_max: BYTES_MAX })
+    Ok(HistoryQuery { ticket: 0, since, until, goes_on: false, filter, limit, bytes_max: BYTES_MAX })
 }
 
 /// The values of a parameter that is a list of names, separated by commas.
