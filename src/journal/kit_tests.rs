@@ -214,3 +214,38 @@ impl Random {
         ((mixed ^ (mixed >> 31)) % n as u64) as usize
     }
 }
+
+/// Every commit is on the disk.
+pub const ALWAYS: SyncPolicy = SyncPolicy::Always;
+/// It is in a tenth of a second.
+pub const INTERVAL: SyncPolicy = SyncPolicy::Interval { ms: 100 };
+
+/// What counts of events.
+pub fn essences(envelopes: &[Arc<Envelope>]) -> Vec<(u64, Vec<u8>, String)> {
+    envelopes.iter().map(|envelope| essence(envelope)).collect()
+}
+
+/// A log with segments of about a thousand bytes: three events each.
+pub fn short_segments(sync: SyncPolicy) -> Options {
+    Options { segment_bytes: 1_250, ..options(sync) }
+}
+
+/// Such a log with `events` events, closed.
+pub fn filled(sync: SyncPolicy, events: usize) -> Ram {
+    let mut rig = Rig::open(&Ram::default(), &short_segments(sync), BOOT, &epoch(0));
+    for _ in 0..events {
+        rig.publish(1, 150);
+    }
+    assert_eq!((rig.last, rig.disk.segments().len()), (events as u64, events.div_ceil(3)));
+    rig.close()
+}
+
+/// The node after it.
+pub fn reopen(disk: &Ram) -> Rig {
+    Rig::open(disk, &short_segments(ALWAYS), BOOT, &epoch(1))
+}
+
+/// Whether something of that kind was found.
+pub fn has(findings: &[String], words: &str) -> bool {
+    findings.iter().any(|finding| finding.contains(words))
+}

@@ -28,6 +28,10 @@ pub mod writer;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
+mod directory_tests;
+#[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
 mod kit_tests;
