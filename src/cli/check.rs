@@ -8,6 +8,7 @@ use clap::{ArgMatches, Command};
 use crate::cli::{output, serve};
 use crate::node::assemble;
 use crate::node::settings::{Listed, Settings, Source, default_control_socket};
+use crate::node::tls;
 
 /// The subcommand's arguments: all settings.
 pub fn command() -> Command {
@@ -26,6 +27,9 @@ pub fn run(matches: &ArgMatches, env: impl Fn(&str) -> Option<String>) -> ExitCo
         Ok(config) => config.policy.table(),
         Err(refusal) => return output::refuse(&refusal),
     };
+    if let Err(refusal) = tls::acceptor(&settings) {
+        return output::refuse(&refusal);
+    }
     let mut listing = Settings::listing(&serve::flags(matches), &env);
     for listed in listing.iter_mut().filter(|listed| listed.source == Source::Default) {
         match listed.name {

@@ -116,6 +116,16 @@ fn connections(page: &mut Page, settled: &Settled, sequencer: &Sequencer, source
     page.counter("upgrades_total", "Requests upgraded to WebSockets.", sum(sources, |c| &c.upgrades));
     page.counter("auths_total", "First credentials accepted.", sum(sources, |c| &c.auths));
     page.counter("pings_total", "Heartbeats sent.", sum(sources, |c| &c.pings));
+    page.counter(
+        "tls_handshakes_total",
+        "TLS handshakes that ended well.",
+        sum(sources, |c| &c.tls_handshakes),
+    );
+    page.counter(
+        "tls_handshake_failures_total",
+        "TLS handshakes begun by clients that ended before they were over.",
+        sum(sources, |c| &c.tls_failures),
+    );
     let endings = Ending::ALL.iter().map(|e| (e.word(), sum(sources, |c| c.ending(*e))));
     page.by_label(("closes_total", "counter", "Connections ended, by reason."), "reason", endings);
 }

@@ -61,7 +61,11 @@ fn policy(path: Option<&Path>) -> Result<Policy, String> {
     Policy::parse(&text).map_err(|fault| format!("WS_POLICY is \"{}\": {fault}", path.display()))
 }
 
-fn read(setting: &str, path: &Path) -> Result<String, String> {
+/// The text of the file that a setting names.
+///
+/// # Errors
+/// One sentence.
+pub fn read(setting: &str, path: &Path) -> Result<String, String> {
     fs::read_to_string(path)
         .map_err(|e| format!("{setting} is \"{}\" and can't be read: {e}", path.display()))
 }

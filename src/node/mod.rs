@@ -9,3 +9,4 @@ pub mod listen;
 pub mod logging;
 pub mod settings;
 pub mod start;
+pub mod tls;

@@ -137,6 +137,10 @@ pub struct Settings {
     pub control_token: Option<Secret>,
     /// `WS_DRAIN_TIMEOUT`.
     pub drain_timeout_ms: u64,
+    /// `WS_TLS_CERT`; not opened yet. There only together with the key.
+    pub tls_cert: Option<PathBuf>,
+    /// `WS_TLS_KEY`; not opened yet.
+    pub tls_key: Option<PathBuf>,
     /// `WS_LOG`, a filter that was parsed once and is good.
     pub log: String,
     /// `WS_LOG_FORMAT`.
@@ -207,6 +211,8 @@ impl Settings {
             control_addr: given.address("WS_CONTROL_ADDR")?,
             control_token: given.secret("WS_CONTROL_TOKEN")?,
             drain_timeout_ms: given.number("WS_DRAIN_TIMEOUT")?,
+            tls_cert: given.file("WS_TLS_CERT")?,
+            tls_key: given.file("WS_TLS_KEY")?,
             log: given.log_filter("WS_LOG")?,
             log_format: [LogFormat::Text, LogFormat::Json][given.word("WS_LOG_FORMAT")?],
         };
@@ -224,6 +230,12 @@ impl Settings {
     #[must_use]
     pub fn journal_segment_that_holds(&self) -> u64 {
         self.journal_segment_bytes.min(self.journal_max_bytes / 4)
+    }
+
+    /// Whether the public listener speaks TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.tls_cert.is_some()
     }
 
     /// Every setting with the value that holds and where it comes from, in the order of the table, secrets masked.
@@ -247,6 +259,16 @@ impl Settings {
             return Err(SettingError::conflict(format!(
                 "WS_CONTROL_ADDR is {address} and WS_CONTROL_TOKEN is not set: allowed is an address only with a token"
             )));
+        }
+        for (set, other, one_is_missing) in [
+            ("WS_TLS_CERT", "WS_TLS_KEY", self.tls_cert.is_some() && self.tls_key.is_none()),
+            ("WS_TLS_KEY", "WS_TLS_CERT", self.tls_key.is_some() && self.tls_cert.is_none()),
+        ] {
+            if one_is_missing {
+                return Err(SettingError::conflict(format!(
+                    "{set} is set and {other} is not: allowed are both, for TLS, or neither"
+                )));
+            }
         }
         if self.is_trusted_mode() && !self.host.to_canonical().is_loopback() && !self.trust_clients {
             return Err(SettingError::conflict(format!(
@@ -352,6 +374,7 @@ mod tests {
         assert_eq!((s.control_socket, s.control_addr, s.control_token), (None, None, None));
         assert_eq!((s.log.as_str(), s.log_format), ("info", LogFormat::Text));
         assert_eq!(s.journal, None);
+        assert!(!s.is_tls() && s.tls_key.is_none());
     }
 
     #[test]
@@ -463,6 +486,8 @@ mod tests {
                 &[("WS_CONTROL_ADDR", "127.0.0.1:1")],
                 "WS_CONTROL_ADDR is 127.0.0.1:1 and WS_CONTROL_TOKEN is not set",
             ),
+            (&[("WS_TLS_CERT", "/c.pem")], "WS_TLS_CERT is set and WS_TLS_KEY is not"),
+            (&[("WS_TLS_KEY", "/k.pem")], "WS_TLS_KEY is set and WS_TLS_CERT is not"),
             (&[("WS_HOST", "0.0.0.0")], "WS_HOST is 0.0.0.0 and no key is set"),
             (&[("WS_HOST", "::ffff:10.0.0.1")], "no key is set"),
             (&[("WS_PING_INTERVAL", "30s")], "(durations are in milliseconds: write 30000)"),

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::{Poll, Waker};
 use ring::rand::{SecureRandom, SystemRandom};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::base::window::Bounds;
@@ -29,7 +29,7 @@ use crate::control::http::Secret;
 use crate::control::metrics::Sources;
 use crate::node::journal::Legacy;
 use crate::node::settings::{Settings, default_control_socket};
-use crate::node::{assemble, descriptors, listen, logging};
+use crate::node::{assemble, descriptors, listen, logging, tls};
 use crate::publish::sequencer::Sequencer;
 use crate::shard::admission::Admission;
 use crate::shard::clock::Clock;
@@ -39,6 +39,7 @@ use crate::shard::envelope::Envelope;
 use crate::shard::mail::{Order, Report};
 use crate::shard::mailbox::{self, Mailbox, Mailroom, OrderLine, WakeGate, mailbox};
 use crate::shard::reactor::{self, Upstream};
+use crate::shard::tls::Acceptor;
 
 /// Reports of the shards that may wait for the sequencer. What does not fit waits in the
 /// shards, which try again every turn.
@@ -110,6 +111,7 @@ struct Parts {
     recent: Vec<Arc<Envelope>>,
     clock: Clock,
     upstream: Upstream,
+    acceptor: Option<Acceptor>,
     ended: Sender<Thread>,
 }
 
@@ -123,6 +125,8 @@ impl Node {
         let clock = Clock::start();
         let window = Bounds { items: settings.history_events, bytes: settings.history_bytes };
         let mut config = assemble::config(settings, &epoch).map_err(StartError::Setting)?;
+        let acceptor = tls::acceptor(settings).map_err(StartError::Setting)?;
+        tls::warn_of_open_key(settings);
         let mut admission = Admission::new(
             settings.max_connections,
             settings.max_connections_per_ip,
@@ -175,6 +179,7 @@ impl Node {
             recent,
             clock,
             upstream,
+            acceptor,
             ended: ended_in,
         };
         let mut mailboxes = Vec::new();
@@ -289,6 +294,21 @@ impl Node {
         if forced { Stopped::Forced } else { Stopped::Orderly }
     }
 
+    /// Reads certificate and key again: new connections are greeted with them, those that are there
+    /// go on. Where the files are not good, all stays as it is.
+    ///
+    /// # Errors
+    /// One sentence about what is wrong with them.
+    pub fn reload(&self, settings: &Settings) -> Result<(), String> {
+        if let Some(acceptor) = tls::acceptor(settings)? {
+            tls::warn_of_open_key(settings);
+            for line in &self.shards {
+                line.order(Order::Certify { acceptor: acceptor.clone() });
+            }
+        }
+        Ok(())
+    }
+
     fn order(&self, at_once: bool) {
         for line in &self.shards {
             line.order(Order::Stop { at_once });
@@ -359,6 +379,7 @@ fn start_shard(
     let reactor = reactor::Reactor::new(
         poll,
         listener,
+        parts.acceptor.clone(),
         core,
         mailroom,
         parts.upstream.clone(),
@@ -405,7 +426,10 @@ fn spawn(
 pub fn run(settings: Settings) -> ExitCode {
     logging::start(&settings.log, settings.log_format);
     // Before anything is bound, so that no signal is missed.
-    let mut signals = match Signals::new([SIGTERM, SIGINT]) {
+    let mut watched = vec![SIGTERM, SIGINT];
+    // Without TLS there is nothing to read again, and the end of its terminal ends the node.
+    watched.extend(settings.is_tls().then_some(SIGHUP));
+    let mut signals = match Signals::new(watched) {
         Ok(signals) => signals,
         Err(e) => return refuse(&machine(format!("can't watch signals: {e}"))),
     };
@@ -414,9 +438,18 @@ pub fn run(settings: Settings) -> ExitCode {
         Err(error) => return refuse(&error),
     };
     announce(&node, &settings);
-    let signal = signals.forever().next();
+    let signal = loop {
+        let signal = signals.forever().next();
+        if signal != Some(SIGHUP) {
+            break signal;
+        }
+        match node.reload(&settings) {
+            Ok(()) => tracing::info!("certificate and key were read again; new connections get them"),
+            Err(fault) => tracing::error!(fault, "the new certificate is not used; the old one stays"),
+        }
+    };
     tracing::info!(signal, "stopping; a second signal forces");
-    match node.stop(|| signals.pending().next().is_some()) {
+    match node.stop(|| signals.pending().any(|signal| signal != SIGHUP)) {
         Stopped::Orderly => ExitCode::SUCCESS,
         Stopped::Forced => ExitCode::from(130),
     }
@@ -432,8 +465,9 @@ fn refuse(error: &StartError) -> ExitCode {
 
 fn announce(node: &Node, settings: &Settings) {
     let mut lines = format!(
-        "omnicast {} listens on ws://{}{}\ncontrol socket: {}\n",
+        "omnicast {} listens on {}://{}{}\ncontrol socket: {}\n",
         env!("CARGO_PKG_VERSION"),
+        if settings.is_tls() { "wss" } else { "ws" },
         node.address,
         assemble::PATH,
         node.control_socket.display()

@@ -50,6 +50,10 @@ pub struct Counters {
     pub deliveries: Counter,
     /// Parts of the log asked for, to bring what the window does not hold any more.
     pub asks: Counter,
+    /// TLS handshakes that ended well.
+    pub tls_handshakes: Counter,
+    /// Connections that ended before their handshake did, though something had come.
+    pub tls_failures: Counter,
     /// Pings sent.
     pub pings: Counter,
     /// Turns of the loop.

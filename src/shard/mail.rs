@@ -7,6 +7,7 @@ use crate::policy::Draft;
 use crate::shard::archive::Chunk;
 use crate::shard::census::{Census, Row};
 use crate::shard::envelope::Envelope;
+use crate::shard::tls::Acceptor;
 
 /// What goes the way of events.
 #[derive(Clone, Debug)]
@@ -66,6 +67,11 @@ pub enum Order {
         after: u64,
         /// The part; `None`: it is not kept any more, or cannot be read.
         chunk: Option<Arc<Chunk>>,
+    },
+    /// Greet new connections with another certificate. Only where the node ends TLS already.
+    Certify {
+        /// Holds the certificate.
+        acceptor: Acceptor,
     },
     /// Send everybody away, spread over the drain timeout.
     Drain,

@@ -26,4 +26,6 @@ pub mod mail;
 pub mod mailbox;
 pub mod orders;
 pub mod reactor;
+mod sockets;
 pub mod sweep;
+pub mod tls;

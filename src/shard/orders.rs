@@ -43,6 +43,7 @@ impl Core {
                 self.act(conn, now, |conn, cx, changes| conn.handle_stats(body.as_deref(), cx, changes));
             }
             Order::Past { after, chunk } => self.handle_part(after, chunk),
+            Order::Certify { .. } => {} // The reactor's: it holds the sockets.
             Order::Drain => self.begin_drain(now),
             Order::Stop { at_once: true } => return Onward::Stop,
             Order::Stop { at_once: false } => {

@@ -1,4 +1,4 @@
-//! The loop of a shard: the only file that touches client sockets.
+//! The loop of a shard: the only one that reads client sockets, which are in [`crate::shard::sockets`].
 //!
 //! ```text
 //! turn: poll → now → drain mail → read, accept → fire deadlines → report → flush → ask → retire → report
@@ -9,9 +9,11 @@
 //! Sockets are registered once, edge-triggered, for both directions: an edge for writing comes
 //! only after a write fell short, so there is no `epoll_ctl` per message. A socket that was not
 //! read to its end within the turn's budget is kept in a list: no edge will announce the rest.
+//! Whoever's TLS handshake is not over is read from that list only, a few in each turn: a storm of
+//! handshakes must not become everybody's latency.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,18 +21,19 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, TrySendError};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use socket2::SockRef;
 
 use crate::base::slots::Id;
 use crate::base::time::Now;
 use crate::shard::admission::Admission;
 use crate::shard::archive::Ask;
 use crate::shard::clock::Clock;
-use crate::shard::core::{Core, Wires, Wrote};
+use crate::shard::core::Core;
 use crate::shard::counters::Counters;
-use crate::shard::mail::Report;
+use crate::shard::mail::{Order, Report};
 use crate::shard::mailbox::{Mailroom, WakeGate};
 use crate::shard::orders::Onward;
+use crate::shard::sockets::Sockets;
+use crate::shard::tls::{Acceptor, Flushed, Opened, Pulled};
 
 /// The mailbox's token. Connections use their packed [`Id`].
 pub const WAKER: Token = Token(usize::MAX);
@@ -45,6 +48,10 @@ const READ_BUDGET: usize = 128 << 10;
 const ACCEPT_BUDGET: usize = 256;
 /// How long accepting pauses when descriptors have run out.
 const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Reads of TLS handshakes in one turn. One may cost a signature: with a key of P-256 a fraction of
+/// a millisecond, with RSA a whole one.
+const HANDSHAKE_READS: usize = 16;
 
 /// How soon questions that the log's reader had no room for are sent again, where nothing else
 /// happens.
@@ -68,6 +75,12 @@ pub struct Reactor {
     listener: TcpListener,
     accepts: bool,
     accept_again_at: Option<u64>,
+    /// Accepting waits until a handshake is over.
+    crowded: bool,
+    /// What new connections are greeted with, where the node ends TLS.
+    acceptor: Option<Acceptor>,
+    /// Reads of handshakes that are left in this turn; none but while the list is read.
+    handshake_reads: usize,
     sockets: Sockets,
     core: Core,
     mailroom: Mailroom,
@@ -79,11 +92,6 @@ pub struct Reactor {
     /// Connections with more to read than their budget allowed.
     unread: Vec<Id>,
     stop_when_empty: bool,
-}
-
-#[derive(Default)]
-struct Sockets {
-    by_slot: Vec<Option<TcpStream>>,
 }
 
 impl Reactor {
@@ -99,6 +107,7 @@ impl Reactor {
     pub fn new(
         poll: Poll,
         mut listener: TcpListener,
+        acceptor: Option<Acceptor>,
         core: Core,
         mailroom: Mailroom,
         upstream: Upstream,
@@ -112,7 +121,10 @@ impl Reactor {
             listener,
             accepts: true,
             accept_again_at: None,
-            sockets: Sockets::default(),
+            crowded: false,
+            acceptor,
+            handshake_reads: 0,
+            sockets: Sockets::new(counters.clone()),
             core,
             mailroom,
             upstream,
@@ -150,6 +162,8 @@ impl Reactor {
             busy |= self.core.flush(&mut self.sockets, now);
             busy |= self.send_asks();
             self.core.retire(&mut self.sockets);
+            // No edge of the listener will say again that somebody waits.
+            busy |= self.crowded && !self.sockets.is_crowded();
             busy |= self.send_reports();
             if self.stop_when_empty && self.core.is_drained() {
                 return Ok(());
@@ -188,7 +202,7 @@ impl Reactor {
                 Token(word) => {
                     let id = Id::unpack(word as u64);
                     if event.is_writable() && self.core.id_at(id.slot) == Some(id) {
-                        self.core.handle_writable(id.slot);
+                        self.go_on_writing(id, now);
                     }
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         self.read(id, event.is_read_closed() || event.is_error(), now);
@@ -200,10 +214,27 @@ impl Reactor {
     }
 
     fn read_unread(&mut self, now: Now) -> bool {
+        self.handshake_reads = HANDSHAKE_READS;
         for id in std::mem::take(&mut self.unread) {
+            if self.acceptor.is_some() && self.core.id_at(id.slot) == Some(id) {
+                self.sockets.note_waits(id.slot, false);
+            }
             self.read(id, true, now);
         }
+        self.handshake_reads = 0;
         !self.unread.is_empty()
+    }
+
+    /// The socket of `id` can take bytes again: first those that were encrypted already.
+    fn go_on_writing(&mut self, id: Id, now: Now) {
+        if self.acceptor.is_none() {
+            return self.core.handle_writable(id.slot);
+        }
+        match self.sockets.flush(id.slot) {
+            Flushed::All => self.core.handle_writable(id.slot),
+            Flushed::Some => {}
+            Flushed::Broken => self.core.handle_broken(id, now),
+        }
     }
 
     /// Reads one socket until it is empty or the budget is spent. A read that does not fill
@@ -212,6 +243,9 @@ impl Reactor {
     fn read(&mut self, id: Id, to_the_end: bool, now: Now) {
         if self.core.id_at(id.slot) != Some(id) {
             return;
+        }
+        if self.acceptor.is_some() {
+            return self.read_sealed(id, to_the_end, now);
         }
         let mut spent = 0;
         loop {
@@ -236,6 +270,46 @@ impl Reactor {
         }
     }
 
+    /// As [`Reactor::read`], through TLS. The budget is of ciphertext: of records without plaintext
+    /// there may be many.
+    fn read_sealed(&mut self, id: Id, to_the_end: bool, now: Now) {
+        let mut spent = 0;
+        loop {
+            if self.sockets.shakes(id.slot) {
+                if self.handshake_reads == 0 {
+                    return self.put_off(id);
+                }
+                self.handshake_reads -= 1;
+            }
+            let (pulled, emptied) = self.sockets.pull(id.slot);
+            loop {
+                match self.sockets.open(id.slot, &mut self.buffer) {
+                    Opened::Bytes(n) => self.core.handle_bytes(id, &mut self.buffer[..n], now),
+                    Opened::Nothing => break,
+                    Opened::End => return self.core.handle_end(id, now),
+                }
+            }
+            match pulled {
+                Pulled::Bytes(n) => spent += n,
+                Pulled::Blocked => return,
+                Pulled::Broken => return self.core.handle_broken(id, now),
+            }
+            if emptied && !to_the_end {
+                return;
+            }
+            if spent >= READ_BUDGET {
+                return self.put_off(id);
+            }
+        }
+    }
+
+    /// Puts a TLS connection into the list of those to be read, once.
+    fn put_off(&mut self, id: Id) {
+        if self.sockets.note_waits(id.slot, true) {
+            self.unread.push(id);
+        }
+    }
+
     /// Accepts what waits. `true`: more may wait.
     fn accept_some(&mut self, now: Now) -> bool {
         if self.accept_again_at.is_some_and(|at| at <= now.mono) {
@@ -246,6 +320,10 @@ impl Reactor {
             return false;
         }
         for _ in 0..ACCEPT_BUDGET {
+            self.crowded = self.sockets.is_crowded();
+            if self.crowded {
+                return false;
+            }
             if !self.admission.has_descriptor() {
                 self.pause_accepting("no descriptor is left for clients", now);
                 return false;
@@ -280,7 +358,9 @@ impl Reactor {
         if !self.admission.take_socket() {
             self.counters.turned_away.add(1);
             // Best effort: the request was not read, so the answer may not survive the close.
-            let _ = socket.write(OVERRUN);
+            if self.acceptor.is_none() {
+                let _ = socket.write(OVERRUN);
+            }
             let _ = socket.shutdown(Shutdown::Write);
             return;
         }
@@ -288,8 +368,10 @@ impl Reactor {
         let token = Token(id.pack() as usize);
         let both = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(&mut socket, token, both);
-        self.sockets.put(id.slot, socket);
-        if registered.is_err() {
+        let session = self.acceptor.as_ref().map(Acceptor::session);
+        let sealed = !matches!(session, Some(None));
+        self.sockets.put(id.slot, socket, session.flatten());
+        if registered.is_err() || !sealed {
             self.core.handle_broken(id, now);
         }
     }
@@ -297,6 +379,10 @@ impl Reactor {
     /// Takes all orders, and as many events as have room under way.
     fn take_mail(&mut self, now: Now) -> Onward {
         while let Some(order) = self.mailroom.next_order() {
+            if let Order::Certify { acceptor } = order {
+                self.acceptor = Some(acceptor);
+                continue;
+            }
             match self.core.handle_order(order, now) {
                 Onward::Go => {}
                 Onward::StopWhenEmpty => self.stop_when_empty = true,
@@ -370,60 +456,6 @@ fn is_exhaustion(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
-}
-
-impl Sockets {
-    fn put(&mut self, slot: u32, socket: TcpStream) {
-        let slot = slot as usize;
-        if self.by_slot.len() <= slot {
-            self.by_slot.resize_with(slot + 1, || None);
-        }
-        self.by_slot[slot] = Some(socket);
-    }
-
-    /// Ends all streams in good order; what is written is still delivered.
-    fn shut_all(&mut self) {
-        for slot in 0..self.by_slot.len() as u32 {
-            self.shut(slot);
-        }
-    }
-
-    fn get(&self, slot: u32) -> Option<&TcpStream> {
-        self.by_slot.get(slot as usize)?.as_ref()
-    }
-}
-
-impl Wires for Sockets {
-    fn write(&mut self, slot: u32, slices: &[IoSlice<'_>]) -> Wrote {
-        let Some(mut socket) = self.get(slot) else { return Wrote::Broken };
-        loop {
-            let wrote = match slices {
-                [one] => socket.write(one),
-                many => socket.write_vectored(many),
-            };
-            return match wrote {
-                Ok(n) => Wrote::Bytes(n),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => Wrote::Bytes(0),
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(_) => Wrote::Broken,
-            };
-        }
-    }
-
-    fn shut(&mut self, slot: u32) {
-        if let Some(socket) = self.get(slot) {
-            let _ = socket.shutdown(Shutdown::Write); // Broken sockets say so when read.
-        }
-    }
-
-    fn drop(&mut self, slot: u32, abort: bool) {
-        let Some(socket) = self.by_slot.get_mut(slot as usize).and_then(Option::take) else { return };
-        if abort {
-            // A reset instead of an orderly end; a socket that refuses is closed all the same.
-            let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
-        }
-        drop(socket); // Closing the descriptor also ends its registration.
-    }
 }
 
 #[cfg(test)]

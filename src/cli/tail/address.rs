@@ -29,9 +29,9 @@ pub fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
 
 /// Where a node on this machine listens, by the same settings that it reads.
 pub fn default_url(env: impl Fn(&str) -> Option<String>) -> String {
-    let (host, port) = match Settings::load(&[], env) {
-        Ok(settings) if settings.port != 0 => (settings.host, settings.port),
-        _ => (IpAddr::V4(Ipv4Addr::LOCALHOST), 3001),
+    let (host, port, is_tls) = match Settings::load(&[], env) {
+        Ok(settings) if settings.port != 0 => (settings.host, settings.port, settings.is_tls()),
+        _ => (IpAddr::V4(Ipv4Addr::LOCALHOST), 3001, false),
     };
     // "Any address" is for listening; this machine is one of them.
     let host = match host {
@@ -39,7 +39,8 @@ pub fn default_url(env: impl Fn(&str) -> Option<String>) -> String {
         IpAddr::V6(v6) if v6.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         host => host,
     };
-    format!("ws://{}/api/ws", SocketAddr::new(host, port))
+    let scheme = if is_tls { "wss" } else { "ws" };
+    format!("{scheme}://{}/api/ws", SocketAddr::new(host, port))
 }
 
 /// Host and port of a `ws` URL.
@@ -49,8 +50,13 @@ pub fn default_url(env: impl Fn(&str) -> Option<String>) -> String {
 pub fn read_url(url: &str) -> Result<(String, u16), String> {
     let refused = |why: &str| format!("--url is \"{}\": {why}", output::printable(url));
     let uri: Uri = url.parse().map_err(|_| refused("allowed is a URL such as ws://127.0.0.1:3001/api/ws"))?;
+    if uri.scheme_str() == Some("wss") {
+        return Err(refused(
+            "wss:// is not supported by this command; allowed is ws://, as behind a proxy that ends TLS",
+        ));
+    }
     if uri.scheme_str() != Some("ws") {
-        return Err(refused("allowed is ws:// (for TLS go through the proxy's inner side)"));
+        return Err(refused("allowed is a URL that begins with ws://"));
     }
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(refused("credentials do not belong into a URL; use --token or WS_TOKEN"));
@@ -78,7 +84,8 @@ mod tests {
 
     #[test]
     fn the_default_url_follows_the_settings_of_the_node() {
-        let table: [(&[(&str, &str)], &str); 4] = [
+        let table: [(&[(&str, &str)], &str); 5] = [
+            (&[("WS_TLS_CERT", "/c"), ("WS_TLS_KEY", "/k")], "wss://127.0.0.1:3001/api/ws"),
             (&[], "ws://127.0.0.1:3001/api/ws"),
             (&[("WS_PORT", "9")], "ws://127.0.0.1:9/api/ws"),
             (&[("WS_HOST", "::"), ("WS_TRUST_CLIENTS", "on")], "ws://[::1]:3001/api/ws"),

@@ -158,6 +158,10 @@ pub const SETTINGS: &[Setting] = settings! {
             "origins whose pages may connect; * is any, empty is the request's own host (and loopback pages in trusted mode)";
         "WS_TRUSTED_PROXIES" "trusted-proxies" Networks, "", "loopback", "node",
             "networks whose X-Forwarded-For counts; replaces the default, empty trusts nobody";
+        "WS_TLS_CERT" "tls-cert" File, "", "none", "node",
+            "certificate chain in PEM, the node's own first; with it and its key the public listener speaks TLS only; read again at SIGHUP";
+        "WS_TLS_KEY" "tls-key" File, "", "none", "node",
+            "private key of that certificate in PEM, without a passphrase; read again at SIGHUP";
     }
     "Identity" {
         "WS_JWT_SECRET" "jwt-secret" Secret(MIN_JWT_SECRET_BYTES), "", "none", "node",
