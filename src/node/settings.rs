@@ -374,7 +374,7 @@ mod tests {
         assert_eq!((s.control_socket, s.control_addr, s.control_token), (None, None, None));
         assert_eq!((s.log.as_str(), s.log_format), ("info", LogFormat::Text));
         assert_eq!(s.journal, None);
-        assert!(!s.is_tls() && s.tls_key.is_none());
+        assert_eq!((s.tls_cert, s.tls_key), (None, None));
     }
 
     #[test]

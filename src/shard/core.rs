@@ -116,6 +116,9 @@ pub struct Core {
     pub(super) asks: VecDeque<Ask>,
     /// Connections whose clients have seen more than this shard.
     pub(super) ahead: Vec<Id>,
+    /// Connections that have lost their right to events; what the wires still hold for them must not
+    /// go out either.
+    pub(super) silenced: Vec<Id>,
     /// Lives that are over and still hold their slot.
     pub(super) dead: Vec<Id>,
     pub(super) reports: VecDeque<Report>,
@@ -173,6 +176,7 @@ impl Core {
             archive: Archive::new(PLACES),
             asks: VecDeque::new(),
             ahead: Vec::new(),
+            silenced: Vec::new(),
             dead: Vec::new(),
             reports: VecDeque::new(),
             head_deadlines: Fifo::default(),
@@ -286,6 +290,21 @@ impl Core {
             conn.peer_done = true;
         } else {
             self.handle_broken(id, now);
+        }
+    }
+
+    /// Connections that have lost their right to events since they were last taken from here. Where the
+    /// wires hold back bytes that they had taken, the connection is to be [`Core::cut_off`].
+    pub fn silenced(&mut self) -> &mut Vec<Id> {
+        &mut self.silenced
+    }
+
+    /// Ends the connection `id` without another byte.
+    pub fn cut_off(&mut self, id: Id) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.abort();
+            self.columns.set(id.slot, Flag::Queued, false);
+            self.dead.push(id);
         }
     }
 
@@ -454,6 +473,9 @@ impl Core {
             conn.resume = None;
         }
         self.delist(id.slot);
+        if ending.loses_rights() {
+            self.silenced.push(id);
+        }
         if self.conns.get(id).is_some_and(|conn| conn.aborted) {
             self.columns.set(id.slot, Flag::Queued, false);
             self.dead.push(id);
@@ -505,6 +527,7 @@ impl Core {
             wires.drop(id.slot, conn.aborted);
         }
         self.dead = dead;
+        self.silenced.clear(); // Where nothing is held back nobody takes from it.
     }
 
     /// Sweeps all books. For tests and the simulation, between turns.

@@ -6,7 +6,6 @@ use crate::conn::machine::Conn;
 use crate::conn::phase::Phase;
 use crate::conn::reason::Ending;
 use crate::shard::census::{Census, Row};
-use crate::shard::columns::Flag;
 use crate::shard::core::{Core, Name};
 use crate::shard::mail::{Mail, Order, Overloaded, Report, Who};
 use crate::wire::reply::{self, ErrorCode};
@@ -96,12 +95,11 @@ impl Core {
         let ids: Vec<Id> =
             self.conns.iter().filter(|(_, conn)| ending(conn) && is_meant(conn)).map(|(id, _)| id).collect();
         for id in ids {
-            if let Some(conn) = self.conns.get_mut(id) {
-                conn.abort();
-                self.columns.set(id.slot, Flag::Queued, false);
-                self.dead.push(id);
-            }
+            self.cut_off(id);
         }
+        // Of the others the wires may have taken events and not brought them yet.
+        let quiet = |conn: &Conn| conn.phase >= Phase::Closing && conn.out.is_none() && is_meant(conn);
+        self.silenced.extend(self.conns.iter().filter(|(_, conn)| quiet(conn)).map(|(id, _)| id));
     }
 
     /// Counts the connections as they are now.

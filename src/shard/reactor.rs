@@ -153,10 +153,12 @@ impl Reactor {
                 self.sockets.shut_all();
                 return Ok(());
             }
+            self.silence();
             let mut busy = self.take_readiness(&events, now);
             busy |= self.accept_some(now);
             busy |= self.read_unread(now);
             self.core.fire_deadlines(now);
+            self.silence();
             // Before its client knows: what that does next, on another shard, comes after it.
             self.send_reports();
             busy |= self.core.flush(&mut self.sockets, now);
@@ -288,6 +290,7 @@ impl Reactor {
                     Opened::Nothing => break,
                     Opened::End => return self.core.handle_end(id, now),
                 }
+                self.silence();
             }
             match pulled {
                 Pulled::Bytes(n) => spent += n,
@@ -299,6 +302,15 @@ impl Reactor {
             }
             if spent >= READ_BUDGET {
                 return self.put_off(id);
+            }
+        }
+    }
+
+    /// Cuts off who has lost the right to events while some were encrypted and not written.
+    fn silence(&mut self) {
+        while let Some(id) = self.core.silenced().pop() {
+            if self.core.id_at(id.slot) == Some(id) && self.sockets.holds(id.slot) {
+                self.core.cut_off(id);
             }
         }
     }

@@ -127,6 +127,12 @@ impl Sockets {
         (pulled, emptied)
     }
 
+    /// Whether something for `slot` is encrypted that its socket has not taken.
+    #[must_use]
+    pub fn holds(&self, slot: u32) -> bool {
+        self.sessions.get(slot as usize).and_then(Option::as_ref).is_some_and(|session| session.holds())
+    }
+
     /// Takes plaintext of `slot` that was pulled.
     pub fn open(&mut self, slot: u32, into: &mut [u8]) -> Opened {
         self.sealed(slot).map_or(Opened::End, |(_, session)| session.open(into))

@@ -272,6 +272,12 @@ mod with {
             self.tls.writer().write_vectored(&gathered[..count])
         }
 
+        /// Whether something is encrypted that the socket has not taken.
+        #[must_use]
+        pub fn holds(&self) -> bool {
+            self.tls.wants_write()
+        }
+
         /// Says that nothing more will be written (`close_notify`). To be flushed.
         pub fn finish(&mut self) {
             self.finished = true;
@@ -295,6 +301,7 @@ mod with {
 
 #[cfg(not(feature = "tls"))]
 mod without {
+    use std::convert::Infallible;
     use std::io::{IoSlice, Read, Write};
 
     use super::{Fault, Flushed, Opened, Pulled};
@@ -302,7 +309,7 @@ mod without {
 
     /// There is none.
     #[derive(Clone, Debug)]
-    pub enum Acceptor {}
+    pub struct Acceptor(Infallible);
 
     impl Acceptor {
         /// Refuses.
@@ -316,62 +323,68 @@ mod without {
         /// Cannot be called.
         #[must_use]
         pub fn session(&self) -> Option<Box<Session>> {
-            match *self {}
+            match self.0 {}
         }
     }
 
     /// There is none.
     #[derive(Debug)]
-    pub enum Session {}
+    pub struct Session(Infallible);
 
     /// Cannot be called, any of them.
     impl Session {
         /// See the module `with`.
         #[must_use]
         pub fn shakes(&self) -> bool {
-            match *self {}
+            match self.0 {}
         }
 
         /// See the module `with`.
         #[must_use]
         pub fn has_begun(&self) -> bool {
-            match *self {}
+            match self.0 {}
         }
 
         /// See the module `with`.
         pub fn pull(&mut self, _socket: &mut (impl Read + Write)) -> Pulled {
-            match *self {}
+            match self.0 {}
         }
 
         /// See the module `with`.
         pub fn open(&mut self, _into: &mut [u8]) -> Opened {
-            match *self {}
+            match self.0 {}
         }
 
         /// See the module `with`.
         pub fn flush(&mut self, _socket: &mut impl Write) -> Flushed {
-            match *self {}
+            match self.0 {}
         }
 
         /// See the module `with`.
         pub fn write(&mut self, _socket: &mut impl Write, _slices: &[IoSlice<'_>]) -> Wrote {
-            match *self {}
+            match self.0 {}
         }
 
         /// See the module `with`.
         pub fn finish(&mut self) {
-            match *self {}
+            match self.0 {}
+        }
+
+        /// See the module `with`.
+        #[must_use]
+        pub fn holds(&self) -> bool {
+            match self.0 {}
         }
 
         /// See the module `with`.
         #[must_use]
         pub fn is_finished(&self) -> bool {
-            match *self {}
+            match self.0 {}
         }
 
         /// See the module `with`.
         pub fn note_waits(&mut self, _waits: bool) -> bool {
-            match *self {}
+            match self.0 {}
         }
     }
 }

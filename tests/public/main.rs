@@ -16,4 +16,6 @@ mod presence;
 mod publish;
 mod resets;
 mod session;
+#[cfg(feature = "tls")]
+mod tls;
 mod tokens;

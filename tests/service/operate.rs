@@ -194,7 +194,7 @@ fn counts_are_true_at_the_moment_of_asking() {
         let kicked = count("/totalConnections");
         assert_eq!(node.control("DELETE", "/api/users/u_5", "").status, 200);
         assert_eq!(count("/totalConnections"), kicked - 1, "one that is ending does not count");
-        for client in clients.drain(..6) {
+        for mut client in clients.drain(..6) {
             client.close_write();
         }
         wait_until("the ends are counted", || count("/totalConnections") == 6);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -23,8 +23,8 @@ pub enum Frame {
 }
 
 /// A client that does just what the test says: it answers no ping, and hides nothing.
-pub struct Client {
-    pub stream: TcpStream,
+pub struct Client<S = TcpStream> {
+    pub stream: S,
     buf: Vec<u8>,
     /// Messages passed over by [`Client::expect`].
     passed: VecDeque<Value>,
@@ -65,6 +65,22 @@ impl Client {
         client
     }
 
+    /// The bytes of a good upgrade request.
+    pub fn upgrade_request(node: &Node) -> String {
+        format!(
+            "GET /api/ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            node.address
+        )
+    }
+
+    /// Breaks the connection: the node sees a reset.
+    pub fn reset(self) {
+        reset(self.stream);
+    }
+}
+
+impl<S: Stream> Client<S> {
     /// Authenticates in trusted mode, and returns the node's answer.
     pub fn auth(&mut self, user: &str, role: &str) -> Value {
         self.send(&json!({"type": "auth", "data": identity(user, role)}));
@@ -109,7 +125,7 @@ impl Client {
                 return Some(frame);
             }
             let left = deadline.checked_duration_since(Instant::now()).filter(|d| !d.is_zero())?;
-            self.stream.set_read_timeout(Some(left)).unwrap();
+            self.stream.set_patience(left);
             let mut chunk = [0; 16 << 10];
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Some(Frame::End),
@@ -228,26 +244,17 @@ impl Client {
         }
     }
 
-    pub fn close_write(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+    pub fn close_write(&mut self) {
+        self.stream.shut_write();
     }
 }
 
-impl Client {
+impl<S: Stream> Client<S> {
     /// A client on a stream that was upgraded by other means; `read` is what was already taken
     /// from it behind the head of the answer.
-    pub fn over(stream: TcpStream, read: Vec<u8>) -> Client {
+    pub fn over(stream: S, read: Vec<u8>) -> Client<S> {
         stream.patient();
         Client { stream, buf: read, passed: VecDeque::new() }
-    }
-
-    /// The bytes of a good upgrade request.
-    pub fn upgrade_request(node: &Node) -> String {
-        format!(
-            "GET /api/ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            node.address
-        )
     }
 
     /// Sends a message with this `id`, and returns the answer, which must echo it.
@@ -258,14 +265,9 @@ impl Client {
         assert_eq!(answer["id"], id, "{answer}");
         answer
     }
-
-    /// Breaks the connection: the node sees a reset.
-    pub fn reset(self) {
-        reset(self.stream);
-    }
 }
 
-impl Client {
+impl<S: Stream> Client<S> {
     /// The text of the next message as it came, digit for digit.
     pub fn message_text(&mut self) -> String {
         loop {

@@ -1,8 +1,9 @@
 //! Requests to either listener.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -33,20 +34,34 @@ impl Response {
 
 /// A stream of either kind, with time-outs.
 pub trait Stream: Read + Write {
-    fn patient(&self);
+    /// How long a read may take.
+    fn set_patience(&self, patience: Duration);
+    fn patient(&self) {
+        self.set_patience(PATIENCE);
+    }
+    /// The other side reads an end.
+    fn shut_write(&mut self);
 }
 
 impl Stream for TcpStream {
-    fn patient(&self) {
-        self.set_read_timeout(Some(PATIENCE)).unwrap();
+    fn set_patience(&self, patience: Duration) {
+        self.set_read_timeout(Some(patience)).unwrap();
         self.set_write_timeout(Some(PATIENCE)).unwrap();
+    }
+
+    fn shut_write(&mut self) {
+        self.shutdown(Shutdown::Write).unwrap();
     }
 }
 
 impl Stream for UnixStream {
-    fn patient(&self) {
-        self.set_read_timeout(Some(PATIENCE)).unwrap();
+    fn set_patience(&self, patience: Duration) {
+        self.set_read_timeout(Some(patience)).unwrap();
         self.set_write_timeout(Some(PATIENCE)).unwrap();
+    }
+
+    fn shut_write(&mut self) {
+        self.shutdown(Shutdown::Write).unwrap();
     }
 }
 

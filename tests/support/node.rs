@@ -16,6 +16,8 @@ pub struct Node {
     child: Child,
     pub address: SocketAddr,
     pub control: PathBuf,
+    /// Whether its clients speak TLS.
+    pub is_tls: bool,
     _dir: tempfile::TempDir,
     log: PathBuf,
 }
@@ -42,13 +44,17 @@ impl Node {
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let Some(address) = line.split("ws://").nth(1).and_then(|rest| rest.split('/').next()) else {
+        let Some(address) = line.split("://").nth(1).and_then(|rest| rest.split('/').next()) else {
             let status = child.wait().unwrap();
             panic!("no node: {status}; it said {line:?} and {}", std::fs::read_to_string(&log).unwrap());
         };
         let address = address.parse().unwrap();
-        let node = Node { child, address, control, _dir: dir, log };
-        wait_until("ready", || node.get("/readyz").status == 200);
+        let is_tls = line.contains("wss://");
+        let node = Node { child, address, control, is_tls, _dir: dir, log };
+        wait_until("ready", || match is_tls {
+            true => node.control("GET", "/readyz", "").status == 200,
+            false => node.get("/readyz").status == 200,
+        });
         node
     }
 
