@@ -399,10 +399,13 @@ fn after_a_kick_not_one_more_event_is_written_though_it_was_encrypted() {
     let node = files.node(&[("WS_SHARDS", "1"), ("WS_MAX_BACKLOG", "100000000")]);
     let mut deaf = files.live(&node, "deaf", &["orders"]);
     let mut sent = 0;
+    // One record each. The first that waits in the node does so whole, behind one that was encrypted
+    // and which the socket has taken in part.
     wait_until("its socket is full", || {
-        sent += node.post(&Value::Array(vec![large_order(1000); 50])).len();
-        node.stats()["backlogBytes"].as_u64().unwrap() > 100_000
+        sent += node.post(&large_order(16_000)).len();
+        node.stats()["backlogBytes"].as_u64().unwrap() > 0
     });
+    assert!(node.stats()["backlogBytes"].as_u64().unwrap() > 16_000, "not half of it");
     let before = node.metric("bytes_out_total");
     assert_eq!(node.control("DELETE", "/api/users/deaf", "").json()["closed"], 1);
     wait_until("it is gone", || node.metric("sockets") == 0.0);
@@ -415,7 +418,7 @@ fn after_a_kick_not_one_more_event_is_written_though_it_was_encrypted() {
             other => panic!("nothing is said to it any more: {other:?}"),
         }
     }
-    assert!(events < sent, "{events} of {sent}");
+    assert!(events < sent - 1, "{events} of {sent}");
 }
 
 #[test]
