@@ -388,3 +388,169 @@ mod without {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![cfg(feature = "tls")]
+
+    use std::collections::VecDeque;
+    use std::io::{self, ErrorKind, IoSlice, Read, Write};
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+    use super::*;
+    use crate::shard::core::Wrote;
+
+    /// A socket between the two ends: what the session reads and what it wrote, of which it takes so
+    /// many bytes more.
+    #[derive(Default)]
+    struct Wire {
+        to_session: VecDeque<u8>,
+        from_session: VecDeque<u8>,
+        room: usize,
+    }
+
+    impl Read for Wire {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            if self.to_session.is_empty() {
+                Err(ErrorKind::WouldBlock.into())
+            } else {
+                self.to_session.read(into)
+            }
+        }
+    }
+
+    impl Write for Wire {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let n = bytes.len().min(self.room);
+            if n == 0 {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            self.room -= n;
+            self.from_session.write(&bytes[..n])
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Both ends, after their handshake.
+    fn ends() -> (Box<Session>, ClientConnection, Wire) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = made.signing_key.serialize_pem();
+        let acceptor = Acceptor::from_pem(made.cert.pem().as_bytes(), key.as_bytes()).unwrap();
+        let mut session = acceptor.session().unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
+        let mut client = ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap();
+        let mut wire = Wire { room: usize::MAX, ..Wire::default() };
+        assert!(session.shakes() && !session.has_begun());
+        assert_eq!(session.write(&mut wire, &[IoSlice::new(b"too early")]), Wrote::Broken);
+        while session.shakes() || client.is_handshaking() {
+            hand_over(&mut client, &mut wire);
+            while let Pulled::Bytes(_) = session.pull(&mut wire) {
+                assert_eq!(session.open(&mut [0; 9]), Opened::Nothing);
+            }
+        }
+        hand_over(&mut client, &mut wire);
+        assert!(session.has_begun() && !session.holds());
+        (session, client, wire)
+    }
+
+    /// Brings each end's ciphertext to the wire, and to the client.
+    fn hand_over(client: &mut ClientConnection, wire: &mut Wire) {
+        while client.wants_write() {
+            client.write_tls(&mut wire.to_session).unwrap();
+        }
+        while !wire.from_session.is_empty() {
+            client.read_tls(&mut wire.from_session).unwrap();
+            client.process_new_packets().unwrap();
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// However the socket takes it: the client reads what was said to be taken, in order, and no
+        /// more than one record is encrypted before its time.
+        #[test]
+        fn what_is_taken_arrives(
+            offers in proptest::collection::vec(proptest::collection::vec(0usize..40_000, 1..90), 1..4),
+            rooms in proptest::collection::vec(0usize..60_000, 1..40),
+        ) {
+            let (mut session, mut client, mut wire) = ends();
+            let mut rooms = rooms.iter().cycle();
+            let (mut sent, mut got, mut seed) = (Vec::new(), Vec::new(), 0u8);
+            for lengths in offers {
+                let parts: Vec<Vec<u8>> = lengths.iter().map(|&length| {
+                    seed = seed.wrapping_add(1);
+                    vec![seed; length]
+                }).collect();
+                let all: Vec<u8> = parts.concat();
+                let mut taken = 0;
+                while taken < all.len() {
+                    wire.room = rooms.next().copied().unwrap() + 1;
+                    let before = wire.from_session.len();
+                    // As an outbox offers what is left: in parts, the first of them begun.
+                    let mut skip = taken;
+                    let left: Vec<&[u8]> = parts.iter().filter_map(|part| {
+                        let begun = skip.min(part.len());
+                        skip -= begun;
+                        Some(&part[begun..])
+                    }).collect();
+                    let slices: Vec<IoSlice<'_>> = left.iter().map(|part| IoSlice::new(part)).collect();
+                    let Wrote::Bytes(n) = session.write(&mut wire, &slices) else { panic!("it is broken") };
+                    prop_assert!(n <= wire.from_session.len() - before + (16 << 10) * 2, "{n} taken");
+                    prop_assert!(n == all.len() - taken || session.holds(), "it will say when it can take more");
+                    taken += n;
+                    hand_over_and_read(&mut client, &mut wire, &mut got);
+                }
+                sent.extend_from_slice(&all);
+            }
+            wire.room = usize::MAX;
+            session.finish();
+            prop_assert_eq!(session.flush(&mut wire), Flushed::All);
+            hand_over_and_read(&mut client, &mut wire, &mut got);
+            prop_assert!(got == sent, "{} of {} bytes, or others", got.len(), sent.len());
+        }
+    }
+
+    fn hand_over_and_read(client: &mut ClientConnection, wire: &mut Wire, got: &mut Vec<u8>) {
+        while !wire.from_session.is_empty() {
+            client.read_tls(&mut wire.from_session).unwrap();
+            client.process_new_packets().unwrap();
+            // Ends where nothing is there, or at the end of all.
+            let _ = client.reader().read_to_end(got);
+        }
+    }
+
+    #[test]
+    fn files_are_refused_by_what_is_wrong_with_them() {
+        let pair = |name: &str| {
+            let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+            (made.cert.pem(), made.signing_key.serialize_pem())
+        };
+        let ((chain, key), (_, stranger)) = (pair("a"), pair("b"));
+        let fault =
+            |chain: &str, key: &str| Acceptor::from_pem(chain.as_bytes(), key.as_bytes()).unwrap_err();
+        assert_eq!(fault(&chain, &stranger), Fault::Pair);
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for bad in ["", &key, broken, &chain[..chain.len() / 2]] {
+            assert!(matches!(fault(bad, &key), Fault::Certificate(_)), "{bad}");
+        }
+        let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        for bad in ["", &chain, &encrypted, &key[..key.len() / 2]] {
+            assert!(matches!(fault(&chain, bad), Fault::Key(_)), "{bad}");
+        }
+        assert!(!format!("{:?}", Acceptor::from_pem(chain.as_bytes(), key.as_bytes())).contains("MII"));
+        Acceptor::from_pem(format!("{key}{chain}").as_bytes(), format!("{chain}{key}").as_bytes()).unwrap();
+    }
+}

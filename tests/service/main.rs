@@ -28,6 +28,7 @@
 //! | `WS_JOURNAL_SYNC`, `WS_JOURNAL_INTERVAL` | `crash` (`bounds::the_policy_says_when_the_log_is_forced_to_the_disk`) |
 //! | `WS_JOURNAL_SEGMENT`, `WS_JOURNAL_MAX_BYTES` | `crash` (`restart::a_log_of_bounded_size_forgets_its_oldest_events`) |
 //! | `WS_JOURNAL_MAX_AGE` | `crash` (`bounds::what_is_too_old_goes`) |
+//! | `WS_TLS_CERT`, `WS_TLS_KEY` | `public` (`tls`) |
 //! | `WS_LOG`, `WS_LOG_FORMAT` | `settings::the_log_has_the_level_and_the_shape_that_were_asked_for` |
 //! | a flag instead of a variable | `settings::a_flag_wins_over_its_variable` |
 
