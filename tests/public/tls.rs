@@ -599,7 +599,8 @@ fn files_that_are_no_good_end_with_2_before_anything_is_bound() {
     let missing = files.dir.path().join("missing").to_str().unwrap().to_owned();
     let both =
         |chain: &str, key: &str| vec![("WS_TLS_CERT", chain.to_owned()), ("WS_TLS_KEY", key.to_owned())];
-    let table: Vec<(Vec<(&str, String)>, [&str; 2])> = vec![
+    type Row = (Vec<(&'static str, String)>, [&'static str; 2]);
+    let table: Vec<Row> = vec![
         (vec![("WS_TLS_CERT", chain.clone())], ["WS_TLS_CERT is set", "WS_TLS_KEY is not"]),
         (vec![("WS_TLS_KEY", key.clone())], ["WS_TLS_KEY is set", "WS_TLS_CERT is not"]),
         (both(&missing, &key), ["WS_TLS_CERT", "missing"]),
