@@ -403,9 +403,8 @@ fn after_a_kick_not_one_more_event_is_written_though_it_was_encrypted() {
     // and which the socket has taken in part.
     wait_until("its socket is full", || {
         sent += node.post(&large_order(16_000)).len();
-        node.stats()["backlogBytes"].as_u64().unwrap() > 0
+        node.stats()["backlogBytes"].as_u64().unwrap() > 16_000
     });
-    assert!(node.stats()["backlogBytes"].as_u64().unwrap() > 16_000, "not half of it");
     let before = node.metric("bytes_out_total");
     assert_eq!(node.control("DELETE", "/api/users/deaf", "").json()["closed"], 1);
     wait_until("it is gone", || node.metric("sockets") == 0.0);

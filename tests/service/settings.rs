@@ -123,3 +123,17 @@ fn a_setting_that_does_not_exist_is_pointed_out() {
     let node = Node::start(&[("WS_MAX_CONECTIONS", "5")]);
     assert!(node.log().contains("did you mean WS_MAX_CONNECTIONS"), "it says so before it starts");
 }
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn a_program_without_tls_refuses_its_settings() {
+    let file = file("");
+    let path = file.path().to_str().unwrap();
+    let settings = [("WS_PORT", "0"), ("WS_TLS_CERT", path), ("WS_TLS_KEY", path)];
+    for arguments in [&[][..], &["check"]] {
+        let output = omnicast(arguments, &settings, "");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("WS_TLS_CERT") && stderr.contains("built without TLS"), "{stderr}");
+    }
+}
