@@ -68,7 +68,7 @@ fn decode(criterion: &mut Criterion) {
                     |input| {
                         let (mut assembler, mut tally) = (Assembler::default(), Tally::default());
                         for piece in input.chunks_mut(piece.min(READ_BYTES * 2)) {
-                            assembler.feed(piece, &mut tally).expect("the frames are sound");
+                            assembler.feed(piece, None, &mut tally).expect("the frames are sound");
                         }
                         assert_eq!((tally.items, tally.bytes), (count, count * size));
                     },

@@ -74,7 +74,7 @@ impl Log {
         let id = event_id(self.last);
         let frame = encode_event("inventory:updated", "inventory", &draft.data, 1_760_000_000_000, &id);
         let (position, event, audience) = (self.last, draft.event, draft.audience);
-        let envelope = Arc::new(Envelope { position, event, audience, frame });
+        let envelope = Arc::new(Envelope::new(position, event, audience, frame));
         Entry { envelope, addressing: None, key: None, at: 1_760_000_000_000 }
     }
 

@@ -86,7 +86,9 @@ fn read_all(bytes: &[u8], step: usize) -> Vec<Seen> {
     let mut assembler = Assembler::default();
     let mut seen = Recorder::default();
     for piece in bytes.chunks(step) {
-        assembler.feed(&mut piece.to_vec(), &mut seen).expect("a client of the library keeps the rules");
+        assembler
+            .feed(&mut piece.to_vec(), None, &mut seen)
+            .expect("a client of the library keeps the rules");
     }
     seen.0
 }

@@ -95,7 +95,7 @@ impl Shop {
         let namespace = policy.namespace_name(draft.audience.namespace);
         let name = policy.event_name(draft.event);
         let frame = encode_event(name, namespace, &draft.data, NOW.wall, "1000000");
-        Envelope { position: 0, event: draft.event, audience: draft.audience, frame }
+        Envelope::new(0, draft.event, draft.audience, frame)
     }
 
     /// Delivers the events of `models`, over and over, `iterations` times `burst` of them, and
@@ -159,12 +159,7 @@ impl Shop {
 
     fn next(&mut self, model: &Envelope) -> Arc<Envelope> {
         self.position += 1;
-        Arc::new(Envelope {
-            position: self.position,
-            event: model.event,
-            audience: model.audience.clone(),
-            frame: model.frame.clone(),
-        })
+        Arc::new(Envelope::new(self.position, model.event, model.audience.clone(), model.frame.clone()))
     }
 }
 
@@ -185,6 +180,7 @@ fn config() -> Config {
         message_rate: Rate::per_minute(100),
         rate_abuse: 20,
         message_bytes_max: 64 << 10,
+        deflate_min_bytes: None,
         backlog_bytes_max: 1 << 20,
         keys_max: 1_024,
         drain_timeout_ms: 10_000,

@@ -47,6 +47,9 @@ pub struct Config {
     pub rate_abuse: u32,
     /// Bytes of one message after auth.
     pub message_bytes_max: usize,
+    /// Compression is agreed to where a client offers it; events of that many bytes and more are compressed.
+    /// `None`: it never is.
+    pub deflate_min_bytes: Option<usize>,
     /// Unsent bytes of one connection.
     pub backlog_bytes_max: usize,
     /// Entities one connection may ask for.
@@ -83,6 +86,7 @@ impl Config {
             message_rate: Rate::per_minute(100),
             rate_abuse: 20,
             message_bytes_max: 64 << 10,
+            deflate_min_bytes: None,
             backlog_bytes_max: 1 << 20,
             keys_max: 1_024,
             drain_timeout_ms: 10_000,

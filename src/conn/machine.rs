@@ -17,6 +17,7 @@ use crate::conn::phase::Phase;
 use crate::conn::reason::{Advice, Ending};
 use crate::conn::resume::Resume;
 use crate::policy::{Draft, Identity, Role, Viewer, ViewerClass};
+use crate::wire::deflate::Codec;
 use crate::wire::frame::{Control, encode_close, encode_control, encode_text};
 use crate::wire::message::{Assembler, Flow, FrameFault, Item, Sink};
 use crate::wire::reply::{self, ErrorCode};
@@ -64,6 +65,8 @@ pub struct Context<'a> {
 pub struct Changes {
     /// It became a WebSocket (and holds a seat).
     pub upgraded: bool,
+    /// It agreed to compress as it became one.
+    pub agreed_on_deflate: bool,
     /// It presented its first accepted credential.
     pub authenticated: bool,
     /// It presented another one; this is what the old one said.
@@ -117,6 +120,10 @@ pub struct Conn {
     pub(crate) aborted: bool,
     /// The peer will send no more; it is gone once it has read what it asked for.
     pub(crate) peer_done: bool,
+    /// It may send compressed messages.
+    pub(crate) inflates: bool,
+    /// It takes the shared compressed copies of events.
+    pub(crate) deflates: bool,
     /// When the oldest unanswered ping was queued (monotonic ms, the low half).
     pub(crate) pinged_at: u32,
     /// Born (wall ms).
@@ -163,6 +170,8 @@ impl Conn {
             shut: false,
             aborted: false,
             peer_done: false,
+            inflates: false,
+            deflates: false,
             pinged_at: 0,
             since: now.wall,
             origin,
@@ -208,13 +217,19 @@ impl Conn {
         })
     }
 
-    /// Bytes that arrived. They are unmasked in place.
-    pub fn handle_bytes(&mut self, input: &mut [u8], cx: &Context<'_>, changes: &mut Changes) {
+    /// Bytes that arrived. They are unmasked in place. `codec` is lent for this call.
+    pub fn handle_bytes(
+        &mut self,
+        input: &mut [u8],
+        codec: &mut Codec,
+        cx: &Context<'_>,
+        changes: &mut Changes,
+    ) {
         self.awaits_pong = false;
         match self.phase {
-            Phase::Opening => self.handle_opening(input, cx, changes),
+            Phase::Opening => self.handle_opening(input, codec, cx, changes),
             Phase::Asking | Phase::Draining => {}
-            _ => self.handle_frames(input, cx, changes),
+            _ => self.handle_frames(input, codec, cx, changes),
         }
     }
 
@@ -229,9 +244,23 @@ impl Conn {
         self.shut = false;
     }
 
-    pub(super) fn handle_frames(&mut self, input: &mut [u8], cx: &Context<'_>, changes: &mut Changes) {
+    pub(super) fn handle_frames(
+        &mut self,
+        input: &mut [u8],
+        codec: &mut Codec,
+        cx: &Context<'_>,
+        changes: &mut Changes,
+    ) {
         let mut assembler = std::mem::take(&mut self.assembler);
-        let fault = assembler.feed(input, &mut Hearing { conn: self, cx, changes });
+        let inflater = self.inflates.then_some(&mut codec.inflater);
+        let mut hearing = Hearing {
+            conn: self,
+            cx,
+            changes,
+            #[cfg(feature = "conformance")]
+            deflater: &mut codec.deflater,
+        };
+        let fault = assembler.feed(input, inflater, &mut hearing);
         if let Err(fault) = fault {
             let ending = match fault {
                 FrameFault::Protocol(_) => Ending::Protocol,
@@ -398,6 +427,8 @@ struct Hearing<'a, 'c> {
     conn: &'a mut Conn,
     cx: &'a Context<'c>,
     changes: &'a mut Changes,
+    #[cfg(feature = "conformance")]
+    deflater: &'a mut crate::wire::deflate::Deflater,
 }
 
 impl Sink for Hearing<'_, '_> {
@@ -410,8 +441,13 @@ impl Sink for Hearing<'_, '_> {
         }
     }
 
+    /// Whoever is told to go may no longer make the node work.
+    fn listens(&self) -> bool {
+        self.conn.phase != Phase::Closing
+    }
+
     fn item(&mut self, item: Item<'_>) -> Flow {
-        let Hearing { conn, cx, changes } = self;
+        let Hearing { conn, cx, changes, .. } = self;
         if conn.phase == Phase::Closing {
             // Our close is on its way: only the peer's answer to it is of interest (RFC 6455 7.1.1).
             let Item::Close { .. } = item else { return Flow::Go };
@@ -421,7 +457,9 @@ impl Sink for Hearing<'_, '_> {
         }
         match item {
             #[cfg(feature = "conformance")]
-            Item::Text(text) if conn.phase == Phase::Echoing => conn.echo_text(text, cx, changes),
+            Item::Text(text) if conn.phase == Phase::Echoing => {
+                conn.echo_text(text, self.deflater, cx, changes);
+            }
             #[cfg(feature = "conformance")]
             Item::Binary if conn.phase == Phase::Echoing => {}
             Item::Text(text) => conn.handle_text(text, cx, changes),
@@ -461,7 +499,7 @@ impl Sink for Hearing<'_, '_> {
     #[cfg(feature = "conformance")]
     fn binary(&mut self, payload: &[u8]) -> Flow {
         if self.conn.phase == Phase::Echoing {
-            self.conn.echo_binary(payload, self.cx, self.changes);
+            self.conn.echo_binary(payload, self.deflater, self.cx, self.changes);
         }
         Flow::Go
     }

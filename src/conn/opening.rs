@@ -9,6 +9,8 @@ use crate::conn::machine::{Changes, Conn, Context};
 use crate::conn::phase::Phase;
 use crate::conn::reason::Ending;
 use crate::policy::{Gate, Policy};
+use crate::wire::deflate::Codec;
+use crate::wire::extension::Deflate;
 use crate::wire::head::{self, BodyLength, HEAD_BYTES_MAX, HeadError, body_length};
 use crate::wire::response::{Response, error_body};
 use crate::wire::upgrade::{UpgradeFault, accept_response, check_upgrade};
@@ -60,13 +62,19 @@ enum Verdict {
 }
 
 impl Conn {
-    pub(super) fn handle_opening(&mut self, input: &mut [u8], cx: &Context<'_>, changes: &mut Changes) {
+    pub(super) fn handle_opening(
+        &mut self,
+        input: &mut [u8],
+        codec: &mut Codec,
+        cx: &Context<'_>,
+        changes: &mut Changes,
+    ) {
         let mut head = self.head.take().unwrap_or_default();
         if head.buf.is_empty() {
             // The common case: the whole head in one read, parsed where it lies.
             if let Some(end) = head::find_end(input, &mut head.scanned) {
                 let (head, rest) = input.split_at_mut(end);
-                return self.handle_head(head, rest, cx, changes);
+                return self.handle_head(head, rest, codec, cx, changes);
             }
         }
         let room = (HEAD_BYTES_MAX + 1).saturating_sub(head.buf.len());
@@ -75,7 +83,7 @@ impl Conn {
             // What follows the head is in `input`; only the head itself had to be kept.
             let before = head.buf.len() - input.len().min(room);
             let rest = end.saturating_sub(before).min(input.len());
-            return self.handle_head(&head.buf[..end], &mut input[rest..], cx, changes);
+            return self.handle_head(&head.buf[..end], &mut input[rest..], codec, cx, changes);
         }
         if head.buf.len() > HEAD_BYTES_MAX {
             return self.refuse_head(HeadError::TooLarge, cx, changes);
@@ -147,7 +155,14 @@ impl Conn {
         self.shut = true;
     }
 
-    fn handle_head(&mut self, bytes: &[u8], rest: &mut [u8], cx: &Context<'_>, changes: &mut Changes) {
+    fn handle_head(
+        &mut self,
+        bytes: &[u8],
+        rest: &mut [u8],
+        codec: &mut Codec,
+        cx: &Context<'_>,
+        changes: &mut Changes,
+    ) {
         if bytes.len() > HEAD_BYTES_MAX {
             return self.refuse_head(HeadError::TooLarge, cx, changes);
         }
@@ -172,8 +187,11 @@ impl Conn {
                 self.outbox(cx.now).push_raw(out.into());
                 self.phase = phase;
                 self.seated = true;
+                self.inflates = upgrade.deflate.is_some();
+                self.deflates = upgrade.deflate.is_some_and(Deflate::takes_shared_copies);
                 changes.upgraded = true;
-                self.handle_frames(rest, cx, changes);
+                changes.agreed_on_deflate = self.inflates;
+                self.handle_frames(rest, codec, cx, changes);
             }
         }
     }
@@ -214,8 +232,13 @@ impl Conn {
 
     fn decide_upgrade(&mut self, head: &head::Head<'_>, phase: Phase, cx: &Context<'_>) -> Verdict {
         let refusal = match check_upgrade(head) {
-            Ok(upgrade) => match self.admit(head, cx) {
-                Ok(()) => return Verdict::Upgrade(upgrade, phase),
+            Ok(mut upgrade) => match self.admit(head, cx) {
+                Ok(()) => {
+                    if cx.config.deflate_min_bytes.is_some() {
+                        upgrade.agree_on_deflate(head);
+                    }
+                    return Verdict::Upgrade(upgrade, phase);
+                }
                 Err(refusal) => refusal,
             },
             Err(UpgradeFault::Method) => {

@@ -157,6 +157,7 @@ fn shards(page: &mut Page, sequencer: &Sequencer, sources: &Sources) {
     page.counter("bytes_out_total", "Bytes written to clients.", sum(sources, |c| &c.bytes_out));
     page.counter("writes_total", "Writes to client sockets.", sum(sources, |c| &c.writes));
     page.counter("short_writes_total", "Writes that fell short.", sum(sources, |c| &c.short_writes));
+    deflate(page, sources);
     let waiting: Vec<_> = sequencer.mailboxes().iter().map(|m| m.waiting()).collect();
     let events = waiting.iter().enumerate().map(|(shard, w)| (shard, w.0));
     page.by_label(("mailbox_events", "gauge", "Events that wait for a shard."), "shard", events);
@@ -164,6 +165,17 @@ fn shards(page: &mut Page, sequencer: &Sequencer, sources: &Sources) {
     page.by_label(("mailbox_bytes", "gauge", "Bytes of those events."), "shard", bytes);
     let turns = sources.shards.iter().enumerate().map(|(shard, c)| (shard, c.turns.read()));
     page.by_label(("turns_total", "counter", "Turns of a shard's loop."), "shard", turns);
+}
+
+fn deflate(page: &mut Page, sources: &Sources) {
+    page.counter(
+        "deflate_upgrades_total",
+        "Upgrades that agreed to compress.",
+        sum(sources, |c| &c.deflate_upgrades),
+    );
+    page.counter("deflated_events_total", "Events compressed.", sum(sources, |c| &c.deflated_events));
+    page.counter("deflated_bytes_in_total", "Bytes of those before.", sum(sources, |c| &c.deflated_bytes_in));
+    page.counter("deflated_bytes_out_total", "And after.", sum(sources, |c| &c.deflated_bytes_out));
 }
 
 /// The log on disk.

@@ -50,7 +50,7 @@ pub fn envelope(record: &Record<'_>, policy: &Policy) -> Envelope {
     let restored = policy.restore(record.payload, record.addressing);
     let (event, audience) = restored.unwrap_or_else(|| (UNKNOWN_EVENT, Audience::nobody(Namespace(0))));
     let frame = encode_text(record.payload.as_bytes());
-    Envelope { position: record.position, event, audience, frame }
+    Envelope::new(record.position, event, audience, frame)
 }
 
 /// The events of records, to be shared.

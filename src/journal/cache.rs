@@ -55,7 +55,7 @@ mod tests {
     fn chunk(position: u64, bytes: usize) -> Arc<Chunk> {
         let audience = Audience::nobody(Namespace(0));
         let frame = Bytes::from(vec![0; bytes]);
-        let envelope = Envelope { position, event: EventType(0), audience, frame };
+        let envelope = Envelope::new(position, EventType(0), audience, frame);
         Arc::new(Chunk { envelopes: vec![Arc::new(envelope)] })
     }
 

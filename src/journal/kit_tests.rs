@@ -49,7 +49,7 @@ pub fn entry(position: u64, filler: usize, key: Option<&str>, at: u64) -> Entry 
     let (event, audience) = (draft.event, draft.audience);
     let namespace = policy.namespace_name(audience.namespace);
     let frame = encode_event(policy.event_name(event), namespace, &data, at, &event_id(position));
-    let envelope = Arc::new(Envelope { position, event, audience, frame });
+    let envelope = Arc::new(Envelope::new(position, event, audience, frame));
     Entry { envelope, addressing: draft.addressing, key: key.map(Into::into), at }
 }
 

@@ -48,6 +48,7 @@ pub fn config(settings: &Settings, epoch: &str) -> Result<Config, String> {
         message_rate: Rate::per_minute(settings.rate_limit),
         rate_abuse: settings.rate_abuse,
         message_bytes_max: settings.max_message_bytes,
+        deflate_min_bytes: settings.compression.then_some(settings.compression_threshold_bytes),
         backlog_bytes_max: settings.max_backlog_bytes,
         keys_max: settings.max_keys,
         drain_timeout_ms: settings.drain_timeout_ms,

@@ -103,6 +103,10 @@ pub struct Settings {
     pub rate_abuse: u32,
     /// `WS_MAX_MESSAGE_SIZE`.
     pub max_message_bytes: usize,
+    /// `WS_COMPRESSION`.
+    pub compression: bool,
+    /// `WS_COMPRESSION_THRESHOLD`.
+    pub compression_threshold_bytes: usize,
     /// `WS_MAX_BACKLOG`.
     pub max_backlog_bytes: usize,
     /// `WS_MAX_KEYS`.
@@ -190,6 +194,8 @@ impl Settings {
             rate_limit: given.number("WS_RATE_LIMIT")?,
             rate_abuse: given.number("WS_RATE_ABUSE")?,
             max_message_bytes: given.number("WS_MAX_MESSAGE_SIZE")?,
+            compression: given.switch("WS_COMPRESSION")?,
+            compression_threshold_bytes: given.number("WS_COMPRESSION_THRESHOLD")?,
             max_backlog_bytes: given.number("WS_MAX_BACKLOG")?,
             max_keys: given.number("WS_MAX_KEYS")?,
             presence_grace_ms: given.number("WS_PRESENCE_GRACE")?,
@@ -310,6 +316,7 @@ mod tests {
             ("WS_RATE_LIMIT", s.rate_limit.into()),
             ("WS_RATE_ABUSE", s.rate_abuse.into()),
             ("WS_MAX_MESSAGE_SIZE", s.max_message_bytes as u64),
+            ("WS_COMPRESSION_THRESHOLD", s.compression_threshold_bytes as u64),
             ("WS_MAX_BACKLOG", s.max_backlog_bytes as u64),
             ("WS_MAX_KEYS", s.max_keys as u64),
             ("WS_PRESENCE_GRACE", s.presence_grace_ms),
@@ -352,6 +359,7 @@ mod tests {
             100,
             20,
             65_536,
+            1024,
             1_048_576,
             1024,
             5000,

@@ -247,7 +247,7 @@ impl Sequencer {
         );
         let again = own.then(|| draft.clone());
         let addressing = draft.addressing;
-        let envelope = Arc::new(Envelope { position, event: draft.event, audience: draft.audience, frame });
+        let envelope = Arc::new(Envelope::new(position, draft.event, draft.audience, frame));
         self.line.push(envelope.clone(), again);
         self.journal.append(Entry { envelope, addressing, key: key.clone(), at: now.wall });
         if let Some(key) = key {

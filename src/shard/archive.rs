@@ -296,7 +296,7 @@ mod tests {
                 exclude_session: None,
                 key: None,
             };
-            Arc::new(Envelope { position, event: EventType(0), audience, frame: bytes::Bytes::new() })
+            Arc::new(Envelope::new(position, EventType(0), audience, bytes::Bytes::new()))
         };
         Arc::new(Chunk { envelopes: (first..=last).map(envelope).collect() })
     }

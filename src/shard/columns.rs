@@ -1,8 +1,8 @@
 //! The dense column that fan-out scans: four bytes per slot.
 //!
 //! What the filter asks about a connection apart from *who* it is — its role and its
-//! subscription masks — is the same for very many connections. Each distinct combination is a
-//! class, kept once with its masks; the column holds the class number of each slot. So an
+//! subscription masks — is the same for very many connections, and so is the form in which it takes
+//! events. Each distinct combination is a class, kept once; the column holds the class number of each slot. So an
 //! event is filtered once per class (a few bit operations on masks), and a scan over ten
 //! thousand connections reads forty kilobytes in order.
 //!
@@ -70,9 +70,18 @@ impl Word {
     }
 }
 
+/// What the members of a class have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
+    /// What the filter asks about them.
+    pub viewer: ViewerClass,
+    /// They take compressed events.
+    pub deflates: bool,
+}
+
 #[derive(Debug)]
 struct Class {
-    masks: ViewerClass,
+    kind: Kind,
     members: u32,
 }
 
@@ -82,7 +91,7 @@ pub struct Columns {
     words: Vec<Word>,
     classes: Vec<Class>,
     free: Vec<ClassId>,
-    by_masks: HashMap<ViewerClass, ClassId>,
+    by_kind: HashMap<Kind, ClassId>,
     live: usize,
 }
 
@@ -128,12 +137,12 @@ impl Columns {
         }
     }
 
-    /// Makes `slot` live as a member of the class `masks`, or moves it there.
-    pub fn enlist(&mut self, slot: u32, masks: ViewerClass) {
-        let id = match self.by_masks.get(&masks) {
+    /// Makes `slot` live as a member of the class of that kind, or moves it there.
+    pub fn enlist(&mut self, slot: u32, kind: Kind) {
+        let id = match self.by_kind.get(&kind) {
             Some(&id) => id,
             None => {
-                let class = Class { masks, members: 0 };
+                let class = Class { kind, members: 0 };
                 let id = match self.free.pop() {
                     Some(id) => {
                         self.classes[id as usize] = class;
@@ -145,7 +154,7 @@ impl Columns {
                     }
                 };
                 debug_assert!(id < NOT_LIVE);
-                self.by_masks.insert(masks, id);
+                self.by_kind.insert(kind, id);
                 id
             }
         };
@@ -164,7 +173,7 @@ impl Columns {
         let class = &mut self.classes[id as usize];
         class.members -= 1;
         if class.members == 0 {
-            self.by_masks.remove(&class.masks);
+            self.by_kind.remove(&class.kind);
             self.free.push(id);
         }
     }
@@ -175,15 +184,16 @@ impl Columns {
         self.words[slot as usize] = Word::VACANT;
     }
 
-    /// The masks of a class that has members.
+    /// What the members of a class have in common; it must have some.
     #[must_use]
-    pub fn masks(&self, id: ClassId) -> &ViewerClass {
-        &self.classes[id as usize].masks
+    pub fn kind(&self, id: ClassId) -> &Kind {
+        &self.classes[id as usize].kind
     }
 
-    /// Every class that has members, with how many.
+    /// What the filter asks about every class that has members, and how many those are. Two classes may be
+    /// the same to the filter.
     pub fn classes(&self) -> impl Iterator<Item = (&ViewerClass, u32)> {
-        self.classes.iter().filter(|c| c.members > 0).map(|c| (&c.masks, c.members))
+        self.classes.iter().filter(|c| c.members > 0).map(|c| (&c.kind.viewer, c.members))
     }
 
     /// Sweeps the books (debug builds and tests): members and liveness agree with the words.
@@ -199,10 +209,10 @@ impl Columns {
             assert_eq!(members[id], class.members, "class {id}");
             assert_eq!(class.members == 0, self.free.contains(&(id as u32)), "class {id}");
             if class.members > 0 {
-                assert_eq!(self.by_masks.get(&class.masks), Some(&(id as u32)));
+                assert_eq!(self.by_kind.get(&class.kind), Some(&(id as u32)));
             }
         }
-        assert_eq!(self.by_masks.len(), self.classes.len() - self.free.len());
+        assert_eq!(self.by_kind.len(), self.classes.len() - self.free.len());
     }
 }
 
@@ -213,8 +223,11 @@ mod tests {
     use crate::policy::Role;
     use proptest::prelude::*;
 
-    fn class(role: u8, subscribed: u8) -> ViewerClass {
-        ViewerClass { role: Role(role), subscribed: Mask::only(subscribed), keyed: Mask::EMPTY }
+    /// Even roles take compressed events.
+    fn class(role: u8, subscribed: u8) -> Kind {
+        let viewer =
+            ViewerClass { role: Role(role / 2), subscribed: Mask::only(subscribed), keyed: Mask::EMPTY };
+        Kind { viewer, deflates: role % 2 == 0 }
     }
 
     proptest! {
@@ -222,7 +235,7 @@ mod tests {
         #[test]
         fn equals_a_map(ops in proptest::collection::vec((0u32..20, 0u8..6, 0u8..3), 1..200)) {
             let mut columns = Columns::default();
-            let mut map: HashMap<u32, ViewerClass> = HashMap::new();
+            let mut map: HashMap<u32, Kind> = HashMap::new();
             for (slot, role, what) in ops {
                 columns.widen(slot + 1);
                 match what {
@@ -233,7 +246,7 @@ mod tests {
                 columns.check_invariants();
                 prop_assert_eq!(columns.live(), map.len());
                 for slot in 0..columns.width() {
-                    let got = columns.word(slot).class().map(|id| *columns.masks(id));
+                    let got = columns.word(slot).class().map(|id| *columns.kind(id));
                     prop_assert_eq!(got, map.get(&slot).copied());
                 }
             }

@@ -28,7 +28,7 @@ use crate::conn::phase::Phase;
 use crate::conn::reason::Ending;
 use crate::shard::admission::Admission;
 use crate::shard::archive::{Archive, Ask, PLACES};
-use crate::shard::columns::{Columns, Flag};
+use crate::shard::columns::{Columns, Flag, Kind};
 use crate::shard::counters::{Counters, Shared};
 use crate::shard::cursors::{CURSORS_PER_TURN, EVENTS_PER_CURSOR};
 use crate::shard::deadlines::Drain;
@@ -36,6 +36,7 @@ use crate::shard::deliver::SWEEP_WRITES_MAX;
 use crate::shard::envelope::Envelope;
 use crate::shard::index::{By, Chains, Keys};
 use crate::shard::mail::Report;
+use crate::shard::press::Press;
 use crate::shard::sweep::Sweep;
 
 /// The sockets of a shard, by slot.
@@ -88,6 +89,11 @@ pub struct Place {
     pub recent: Vec<Arc<Envelope>>,
 }
 
+/// Of which kind a live connection is.
+fn kind(conn: &Conn) -> Option<Kind> {
+    conn.viewer().map(|viewer| Kind { viewer: viewer.class, deflates: conn.deflates })
+}
+
 /// Many connections.
 #[derive(Debug)]
 pub struct Core {
@@ -103,6 +109,7 @@ pub struct Core {
     pub(super) keys: Keys,
     pub(super) window: Window<Arc<Envelope>>,
     pub(super) sweep: Sweep,
+    pub(super) press: Press,
     /// Slots to flush this turn.
     pub(super) touched: Vec<u32>,
     /// Slots that took one whole write this turn and have more: to flush next turn.
@@ -156,6 +163,8 @@ impl Core {
             let (position, bytes) = (envelope.position, envelope.frame.len());
             assert_eq!(window.push(envelope, bytes), position, "recent events are consecutive");
         }
+        // Where nobody agrees to compress, nothing asks.
+        let press = Press::new(config.deflate_min_bytes.unwrap_or(usize::MAX), counters.clone());
         Core {
             place,
             config,
@@ -169,6 +178,7 @@ impl Core {
             keys: Keys::default(),
             window,
             sweep: Sweep::default(),
+            press,
             touched: Vec::new(),
             hungry: Vec::new(),
             cursors: VecDeque::new(),
@@ -278,7 +288,9 @@ impl Core {
         if !self.sweep.is_empty() {
             self.catch_up(id.slot, now);
         }
-        self.act(id, now, |conn, cx, changes| conn.handle_bytes(input, cx, changes));
+        let mut codec = std::mem::take(&mut self.press.codec);
+        self.act(id, now, |conn, cx, changes| conn.handle_bytes(input, &mut codec, cx, changes));
+        self.press.codec = codec;
     }
 
     /// The peer of `id` will send no more.
@@ -365,6 +377,7 @@ impl Core {
     fn apply(&mut self, id: Id, was: Phase, changes: &mut Changes, now: Now) {
         if std::mem::take(&mut changes.upgraded) {
             self.counters.upgrades.add(1);
+            self.counters.deflate_upgrades.add(u64::from(std::mem::take(&mut changes.agreed_on_deflate)));
             self.auth_deadlines.push(now.mono + self.config.auth_timeout_ms, id);
         }
         if std::mem::take(&mut changes.asked_stats) {
@@ -389,9 +402,9 @@ impl Core {
         }
         if std::mem::take(&mut changes.interest)
             && listed
-            && let Some(viewer) = self.conns.get(id).and_then(Conn::viewer)
+            && let Some(kind) = self.conns.get(id).and_then(kind)
         {
-            self.columns.enlist(id.slot, viewer.class);
+            self.columns.enlist(id.slot, kind);
         }
         if std::mem::take(&mut changes.behind) && listed {
             self.begin_cursor(id);
@@ -411,7 +424,7 @@ impl Core {
         let slot = id.slot;
         let Some(conn) = self.conns.get_mut(id) else { return };
         // It may have authenticated and ended in one breath.
-        let Some(class) = conn.viewer().map(|v| v.class) else { return };
+        let Some(kind) = kind(conn) else { return };
         let Some(identity) = &conn.identity else { return };
         let (role, user) = (identity.role, identity.user.clone());
         // What is under way now is older than its welcome.
@@ -422,7 +435,7 @@ impl Core {
         self.bound_expiries();
         self.users.insert(&mut self.conns, slot);
         self.sessions.insert(&mut self.conns, slot);
-        self.columns.enlist(slot, class);
+        self.columns.enlist(slot, kind);
         self.columns.set(slot, Flag::Individual, !self.sweep.is_empty());
         if self.is_present(role) {
             self.reports.push_back(Report::Joined { user });
@@ -551,7 +564,7 @@ impl Core {
             }
             let Some(viewer) = conn.viewer() else { continue };
             live += 1;
-            assert_eq!(Some(viewer.class), word.class().map(|c| *self.columns.masks(c)), "{id:?}");
+            assert_eq!(kind(conn), word.class().map(|c| *self.columns.kind(c)), "{id:?}");
             for (chains, name) in [(&self.users, viewer.user), (&self.sessions, viewer.session)] {
                 found.clear();
                 chains.find(&self.conns, name, &mut found);

@@ -48,6 +48,14 @@ pub struct Counters {
     pub short_writes: Counter,
     /// Events given to connections: written, or queued behind what they had not taken yet.
     pub deliveries: Counter,
+    /// Upgrades with which compression was agreed on.
+    pub deflate_upgrades: Counter,
+    /// Events compressed: once for all connections of the node.
+    pub deflated_events: Counter,
+    /// Their bytes before.
+    pub deflated_bytes_in: Counter,
+    /// Their bytes after; as before for those that were not made shorter.
+    pub deflated_bytes_out: Counter,
     /// Parts of the log asked for, to bring what the window does not hold any more.
     pub asks: Counter,
     /// TLS handshakes that ended well.

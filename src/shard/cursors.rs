@@ -16,6 +16,7 @@ use crate::shard::columns::Flag;
 use crate::shard::core::Core;
 use crate::shard::counters::Counters;
 use crate::shard::envelope::Envelope;
+use crate::shard::press::frame_at_hand;
 use crate::wire::reply;
 
 /// Cursors that go on in one turn: ten thousand that come back at once do not stall the rest.
@@ -268,7 +269,7 @@ impl Share<'_> {
     fn offer(&self, conn: &mut Conn, envelope: &Envelope) -> bool {
         let admitted = conn.viewer().is_some_and(|viewer| envelope.audience.admits(&viewer));
         if admitted {
-            conn.send(envelope.frame.clone(), self.now);
+            conn.send(frame_at_hand(envelope, conn.deflates).clone(), self.now);
             self.counters.deliveries.add(1);
         }
         admitted
@@ -319,7 +320,7 @@ mod tests {
         let rules = Rules { validate: true, max_event_bytes: 1000 };
         let draft = Config::sample().policy.draft_posted(posted, &rules).unwrap();
         let frame = encode_event("product:deleted", "products", &draft.data, 1, &event_id(position));
-        Arc::new(Envelope { position, event: draft.event, audience: draft.audience, frame })
+        Arc::new(Envelope::new(position, draft.event, draft.audience, frame))
     }
 
     fn post(core: &mut Core, position: u64) {

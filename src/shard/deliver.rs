@@ -73,7 +73,8 @@ impl Core {
         }
         conn.seen = envelope.position;
         if conn.viewer().is_some_and(|viewer| envelope.audience.admits(&viewer)) {
-            conn.send(envelope.frame.clone(), now);
+            let frame = self.press.frame(envelope, conn.deflates);
+            conn.send(frame.clone(), now);
             self.counters.deliveries.add(1);
             self.touch(slot);
         }
@@ -94,7 +95,8 @@ impl Core {
         let mut due: Vec<Bytes> = Vec::new();
         if let Some(viewer) = conn.viewer() {
             let ahead = self.sweep.ahead_of(slot).filter(|e| e.position > seen && e.position <= position);
-            due.extend(ahead.filter(|e| e.audience.admits(&viewer)).map(|e| e.frame.clone()));
+            let admitted = ahead.filter(|e| e.audience.admits(&viewer));
+            due.extend(admitted.map(|e| self.press.frame(e, conn.deflates).clone()));
         }
         conn.seen = position.max(seen);
         self.columns.set(slot, Flag::Individual, !self.sweep.is_empty());
@@ -206,7 +208,7 @@ impl Core {
                 }
                 let word = self.columns.word(slot);
                 if let Some(class) = word.plain_class() {
-                    let outcome = self.sweep.outcome(class, self.columns.masks(class));
+                    let outcome = self.sweep.outcome(class, self.columns.kind(class), &mut self.press);
                     if outcome.events > 0 {
                         writes += 1;
                         self.counters.deliveries.add(u64::from(outcome.events));
@@ -231,7 +233,7 @@ impl Core {
                         self.columns.set(slot, Flag::Individual, false);
                         self.flush_one(slot, wires, now);
                     } else {
-                        let outcome = self.sweep.outcome(class, self.columns.masks(class));
+                        let outcome = self.sweep.outcome(class, self.columns.kind(class), &mut self.press);
                         if outcome.events > 0 {
                             let bytes = outcome.bytes.clone();
                             self.counters.deliveries.add(u64::from(outcome.events));

@@ -25,6 +25,7 @@ pub mod index;
 pub mod mail;
 pub mod mailbox;
 pub mod orders;
+pub mod press;
 pub mod reactor;
 mod sockets;
 pub mod sweep;

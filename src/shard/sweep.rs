@@ -20,9 +20,10 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::policy::{Verdict, ViewerClass};
-use crate::shard::columns::ClassId;
+use crate::policy::Verdict;
+use crate::shard::columns::{ClassId, Kind};
 use crate::shard::envelope::Envelope;
+use crate::shard::press::Press;
 
 /// Events in a sweep at most. What a burst brings beyond it waits in the mailbox for a place.
 pub const EVENTS_MAX: usize = 256;
@@ -46,8 +47,12 @@ pub struct Outcome {
     pub events: u32,
 }
 
+/// Which travellers, and in which form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Chosen([u64; EVENTS_MAX / 64]);
+struct Chosen {
+    travellers: [u64; EVENTS_MAX / 64],
+    deflates: bool,
+}
 
 /// Events under way to the slots of one shard.
 #[derive(Debug, Default)]
@@ -126,23 +131,23 @@ impl Sweep {
             .map(|t| &t.envelope)
     }
 
-    /// What viewers of a class get of the present travellers.
+    /// What viewers of a class, which is of this kind, get of the present travellers.
     // Asked once per slot: what is known already must cost a look-up and no call.
     #[inline]
-    pub fn outcome(&mut self, class: ClassId, masks: &ViewerClass) -> &Outcome {
+    pub fn outcome(&mut self, class: ClassId, kind: &Kind, press: &mut Press) -> &Outcome {
         let index = class as usize;
         if self.by_class.get(index).is_none_or(|(edition, _)| *edition != self.edition) {
-            self.refresh(index, masks);
+            self.refresh(index, kind, press);
         }
         &self.by_class[index].1
     }
 
     #[cold]
-    fn refresh(&mut self, index: usize, masks: &ViewerClass) {
+    fn refresh(&mut self, index: usize, kind: &Kind, press: &mut Press) {
         if self.by_class.len() <= index {
             self.by_class.resize(index + 1, (u64::MAX, Outcome::default()));
         }
-        let outcome = self.build(masks);
+        let outcome = self.build(kind, press);
         self.by_class[index] = (self.edition, outcome);
     }
 
@@ -153,34 +158,36 @@ impl Sweep {
         self.by_class.clear();
     }
 
-    fn build(&mut self, masks: &ViewerClass) -> Outcome {
+    fn build(&mut self, kind: &Kind, press: &mut Press) -> Outcome {
         if self.choices_of != self.edition {
             self.choices_of = self.edition;
             self.by_choice.clear(); // They name travellers by index.
         }
-        let mut chosen = Chosen::default();
-        let (mut events, mut bytes, mut last) = (0, 0, 0);
+        let mut chosen = Chosen { deflates: kind.deflates, ..Chosen::default() };
+        let (mut events, mut last) = (0, 0);
         for (i, t) in self.travellers.iter().enumerate() {
-            if t.envelope.audience.ask_class(masks) == Verdict::Yes {
-                chosen.0[i / 64] |= 1 << (i % 64);
-                (events, bytes, last) = (events + 1, bytes + t.envelope.frame.len(), i);
+            if t.envelope.audience.ask_class(&kind.viewer) == Verdict::Yes {
+                chosen.travellers[i / 64] |= 1 << (i % 64);
+                (events, last) = (events + 1, i);
             }
         }
         if events == 0 {
             return Outcome::default();
         }
         if events == 1 {
-            return Outcome { bytes: self.travellers[last].envelope.frame.clone(), events };
+            let frame = press.frame(&self.travellers[last].envelope, kind.deflates);
+            return Outcome { bytes: frame.clone(), events };
         }
         if let Some((_, outcome)) = self.by_choice.iter().find(|(c, _)| *c == chosen) {
             return outcome.clone();
         }
-        let mut gathered = BytesMut::with_capacity(bytes);
-        for (i, t) in self.travellers.iter().enumerate() {
-            if chosen.0[i / 64] & 1 << (i % 64) != 0 {
-                gathered.extend_from_slice(&t.envelope.frame);
-            }
+        let is_chosen = |i: usize| chosen.travellers[i / 64] & 1 << (i % 64) != 0;
+        let mut frames = Vec::with_capacity(events as usize);
+        for (_, t) in self.travellers.iter().enumerate().filter(|(i, _)| is_chosen(*i)) {
+            frames.push(press.frame(&t.envelope, kind.deflates));
         }
+        let mut gathered = BytesMut::with_capacity(frames.iter().map(|frame| frame.len()).sum());
+        frames.iter().for_each(|frame| gathered.extend_from_slice(frame));
         let outcome = Outcome { bytes: gathered.freeze(), events };
         self.by_choice.push((chosen, outcome.clone()));
         outcome
@@ -191,8 +198,11 @@ impl Sweep {
 mod tests {
     use super::*;
     use crate::base::masks::Mask;
-    use crate::policy::{Audience, EventType, Namespace, Reach, Role, Viewer};
+    use crate::policy::{Audience, EventType, Namespace, Reach, Role, Viewer, ViewerClass};
     use crate::shard::columns::{Columns, Flag};
+    use crate::wire::deflate::Inflater;
+    use crate::wire::envelope::payload_of;
+    use crate::wire::frame::{encode_text, next_boundary};
     use proptest::prelude::*;
 
     /// An event for those of `roles` who subscribed to the namespace of that number.
@@ -208,18 +218,35 @@ mod tests {
             exclude_session: None,
             key: None,
         };
-        let frame = Bytes::from(position.to_be_bytes().to_vec());
-        Arc::new(Envelope { position, event: EventType(0), audience, frame })
+        let frame = encode_text(format!("{position:>40}").as_bytes());
+        Arc::new(Envelope::new(position, EventType(0), audience, frame))
     }
 
-    fn positions(bytes: &[u8]) -> Vec<u64> {
-        bytes.chunks(8).map(|c| u64::from_be_bytes(c.try_into().unwrap())).collect()
+    /// The positions in frames of text back to back, and whether any, and all, of them are compressed.
+    fn positions(mut bytes: &[u8]) -> (Vec<u64>, bool, bool) {
+        let (mut positions, mut any, mut all) = (vec![], false, true);
+        let mut inflater = Inflater::default();
+        while !bytes.is_empty() {
+            let end = next_boundary(bytes, 1);
+            let payload = payload_of(&bytes[..end]);
+            let is_compressed = bytes[0] & 0x40 != 0;
+            let text = if is_compressed { inflater.inflate(payload, 1000).unwrap() } else { payload };
+            positions.push(std::str::from_utf8(text).unwrap().trim().parse().unwrap());
+            (any, all) = (any | is_compressed, all & is_compressed);
+            bytes = &bytes[end..];
+        }
+        (positions, any, all)
+    }
+
+    /// Compresses whatever is asked for.
+    fn press() -> Press {
+        Press::new(0, Arc::default())
     }
 
     /// Who lives in the slots: a class, or one who is served by itself.
     #[derive(Clone, Debug)]
     struct Life {
-        masks: ViewerClass,
+        kind: Kind,
         /// Events from here on are due to it.
         since: u64,
         got: Vec<u64>,
@@ -241,20 +268,23 @@ mod tests {
         prop_oneof![
             4 => (0u64..8, 0u8..3).prop_map(|(roles, namespace)| Op::Join { roles, namespace }),
             5 => (0u32..12).prop_map(Op::Sweep),
-            2 => (0u8..3, 0u8..8).prop_map(|(role, subscribed)| Op::Widen { role, subscribed }),
+            2 => (0u8..6, 0u8..8).prop_map(|(role, subscribed)| Op::Widen { role, subscribed }),
             2 => (any::<usize>(), proptest::option::of(0u8..3))
                 .prop_map(|(slot, role)| Op::CatchUp { slot, role }),
         ]
     }
 
-    fn masks(role: u8, subscribed: u8) -> ViewerClass {
+    /// Roles from 3 on are those from 0 on, with compression.
+    fn kind(role: u8, subscribed: u8) -> Kind {
         let subscribed =
             (0..3).filter(|n| subscribed >> n & 1 == 1).fold(Mask::EMPTY, |m, n| m | Mask::only(n));
-        ViewerClass { role: Role(role), subscribed, keyed: Mask::EMPTY }
+        let viewer = ViewerClass { role: Role(role % 3), subscribed, keyed: Mask::EMPTY };
+        Kind { viewer, deflates: role >= 3 }
     }
 
     /// The walk of the shard's delivery, without sockets: at most `budget` slots.
     fn walk(sweep: &mut Sweep, columns: &mut Columns, lives: &mut [Life], seen: &mut [u64], mut budget: u32) {
+        let mut press = press();
         while let Some(stop) = sweep.leg(columns.width()) {
             let mut slot = sweep.cursor();
             while slot < stop {
@@ -264,9 +294,10 @@ mod tests {
                 budget -= 1;
                 let (word, life) = (columns.word(slot), &mut lives[slot as usize]);
                 if let Some(class) = word.plain_class() {
-                    let outcome = sweep.outcome(class, columns.masks(class));
-                    let got = positions(&outcome.bytes);
+                    let outcome = sweep.outcome(class, columns.kind(class), &mut press);
+                    let (got, any, all) = positions(&outcome.bytes);
                     assert_eq!(got.len(), outcome.events as usize);
+                    assert!(if life.kind.deflates { all } else { !any });
                     life.got.extend(got);
                 } else {
                     sweep.set_cursor(slot);
@@ -282,7 +313,7 @@ mod tests {
 
     fn catch_up(sweep: &Sweep, slot: u32, life: &mut Life, seen: &mut [u64], last: u64) {
         for e in sweep.ahead_of(slot).filter(|e| e.position > seen[slot as usize]) {
-            if e.audience.ask_class(&life.masks) == Verdict::Yes {
+            if e.audience.ask_class(&life.kind.viewer) == Verdict::Yes {
                 life.got.push(e.position);
             }
         }
@@ -296,7 +327,7 @@ mod tests {
         /// joins, budgets, new slots and changes of class there are on the way.
         #[test]
         fn every_traveller_comes_to_every_slot_once(
-            first in proptest::collection::vec((0u8..3, 0u8..8), 1..10),
+            first in proptest::collection::vec((0u8..6, 0u8..8), 1..10),
             ops in proptest::collection::vec(op(), 1..120),
         ) {
             let (mut sweep, mut columns) = (Sweep::default(), Columns::default());
@@ -305,8 +336,8 @@ mod tests {
             let mut last = 0;
             for (role, subscribed) in first {
                 columns.widen(lives.len() as u32 + 1);
-                columns.enlist(lives.len() as u32, masks(role, subscribed));
-                lives.push(Life { masks: masks(role, subscribed), since: 0, got: vec![] });
+                columns.enlist(lives.len() as u32, kind(role, subscribed));
+                lives.push(Life { kind: kind(role, subscribed), since: 0, got: vec![] });
                 seen.push(0);
                 due.push(vec![]);
             }
@@ -316,8 +347,8 @@ mod tests {
                         last += 1;
                         let envelope = envelope(last, roles, namespace, None);
                         for (life, due) in lives.iter().zip(&mut due) {
-                            let is_due = roles >> life.masks.role.0 & 1 == 1
-                                && life.masks.subscribed.has(namespace);
+                            let is_due = roles >> life.kind.viewer.role.0 & 1 == 1
+                                && life.kind.viewer.subscribed.has(namespace);
                             if is_due && last > life.since {
                                 due.push(last);
                             }
@@ -329,9 +360,9 @@ mod tests {
                     Op::Widen { role, subscribed } => {
                         let slot = lives.len() as u32;
                         columns.widen(slot + 1);
-                        columns.enlist(slot, masks(role, subscribed));
+                        columns.enlist(slot, kind(role, subscribed));
                         columns.set(slot, Flag::Individual, !sweep.is_empty());
-                        lives.push(Life { masks: masks(role, subscribed), since: last, got: vec![] });
+                        lives.push(Life { kind: kind(role, subscribed), since: last, got: vec![] });
                         seen.push(last);
                         due.push(vec![]);
                     }
@@ -340,8 +371,8 @@ mod tests {
                         catch_up(&sweep, slot as u32, &mut lives[slot], &mut seen, last);
                         columns.set(slot as u32, Flag::Individual, !sweep.is_empty());
                         if let Some(role) = role {
-                            lives[slot].masks.role = Role(role);
-                            columns.enlist(slot as u32, lives[slot].masks);
+                            lives[slot].kind.viewer.role = Role(role);
+                            columns.enlist(slot as u32, lives[slot].kind);
                         }
                     }
                 }
@@ -358,29 +389,29 @@ mod tests {
         /// yes, only those that the event names may differ; where it says no, nobody is admitted.
         #[test]
         fn the_scan_of_classes_equals_the_predicate(
-            viewers in proptest::collection::vec((0u8..3, 0u8..8), 1..30),
+            viewers in proptest::collection::vec((0u8..6, 0u8..8), 1..30),
             (roles, namespace, excluded) in (0u64..8, 0u8..3, proptest::option::of(0u8..30)),
         ) {
             let mut columns = Columns::default();
             columns.widen(viewers.len() as u32);
             for (slot, &(role, subscribed)) in viewers.iter().enumerate() {
-                columns.enlist(slot as u32, masks(role, subscribed));
+                columns.enlist(slot as u32, kind(role, subscribed));
             }
             let envelope = envelope(1, roles, namespace, excluded);
             let named: Vec<&str> = envelope.audience.persons().collect();
-            let mut sweep = Sweep::default();
+            let (mut sweep, mut press) = (Sweep::default(), press());
             sweep.join(envelope.clone());
             for (slot, &(role, subscribed)) in viewers.iter().enumerate() {
                 let user = slot.to_string();
-                let viewer = Viewer { class: masks(role, subscribed), user: &user, session: "s", keys: &() };
+                let viewer = Viewer { class: kind(role, subscribed).viewer, user: &user, session: "s", keys: &() };
                 let admitted = envelope.audience.admits(&viewer);
-                let by_hand = roles >> role & 1 == 1
+                let by_hand = roles >> (role % 3) & 1 == 1
                     && subscribed >> namespace & 1 == 1
                     && excluded.map(usize::from) != Some(slot);
                 prop_assert_eq!(admitted, by_hand);
                 if !named.contains(&&*user) {
                     let class = columns.word(slot as u32).plain_class().expect("everybody is plain");
-                    let outcome = sweep.outcome(class, columns.masks(class));
+                    let outcome = sweep.outcome(class, columns.kind(class), &mut press);
                     prop_assert_eq!(outcome.events == 1, admitted, "slot {}", slot);
                 }
             }

@@ -17,6 +17,10 @@ pub const CONTROL_BYTES_MAX: usize = 125;
 /// Bytes of a close reason at most: the code takes two.
 pub const CLOSE_REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
 
+/// The reserved bits of a frame's first byte, and the one that marks a compressed message.
+const RSV: u8 = 0x70;
+const RSV1: u8 = 0x40;
+
 /// Why the connection must close. What the peer sends after it is not looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameFault {
@@ -116,6 +120,8 @@ pub struct ClientHeader {
     pub is_final: bool,
     /// What the frame is.
     pub opcode: Opcode,
+    /// RSV1: this begins a compressed message (RFC 7692 section 6).
+    pub is_compressed: bool,
     /// The mask of the payload.
     pub key: [u8; 4],
     /// Bytes of the payload, as claimed.
@@ -126,13 +132,13 @@ pub struct ClientHeader {
 
 impl ClientHeader {
     /// Reads a header from the start of `bytes`; `None` where more bytes are needed, at most
-    /// [`CLIENT_HEADER_MAX`] in all.
+    /// [`CLIENT_HEADER_MAX`] in all. `deflate`: compressed messages were agreed on.
     ///
     /// # Errors
     /// As soon as the bytes at hand are certain to break a rule.
-    pub fn parse(bytes: &[u8]) -> Result<Option<ClientHeader>, FrameFault> {
+    pub fn parse(bytes: &[u8], deflate: bool) -> Result<Option<ClientHeader>, FrameFault> {
         let Some(&first) = bytes.first() else { return Ok(None) };
-        let opcode = check_first(first)?;
+        let (opcode, is_compressed) = check_first(first, deflate)?;
         let Some(&second) = bytes.get(1) else { return Ok(None) };
         check_second(second, opcode)?;
         check_length(bytes)?;
@@ -144,19 +150,23 @@ impl ClientHeader {
         let key = header.mask.ok_or(FrameFault::Protocol("frame is not masked"))?;
         // At most CLIENT_HEADER_MAX.
         let size = cursor.position() as usize;
-        Ok(Some(ClientHeader { is_final: header.is_final, opcode, key, payload_len, size }))
+        Ok(Some(ClientHeader { is_final: header.is_final, opcode, is_compressed, key, payload_len, size }))
     }
 }
 
-fn check_first(first: u8) -> Result<Opcode, FrameFault> {
-    if first & 0x70 != 0 {
+/// What the frame is, and whether a compressed message begins with it: only the first frame of a
+/// message may say so.
+fn check_first(first: u8, deflate: bool) -> Result<(Opcode, bool), FrameFault> {
+    let may_be_compressed = deflate && matches!(first & 0x0f, 1 | 2);
+    let reserved = if may_be_compressed { RSV & !RSV1 } else { RSV };
+    if first & reserved != 0 {
         return Err(FrameFault::Protocol("reserved bits are set"));
     }
     let opcode = Opcode::from_bits(first & 0x0f).ok_or(FrameFault::Protocol("reserved opcode"))?;
     if opcode.is_control() && first & 0x80 == 0 {
         return Err(FrameFault::Protocol("control frame is fragmented"));
     }
-    Ok(opcode)
+    Ok((opcode, first & RSV1 != 0))
 }
 
 fn check_second(second: u8, opcode: Opcode) -> Result<(), FrameFault> {
@@ -201,8 +211,8 @@ pub struct ServerHeader {
 }
 
 impl ServerHeader {
-    fn new(opcode: Opcode, payload_len: usize) -> ServerHeader {
-        let header = FrameHeader { opcode: opcode.codec(), ..FrameHeader::default() };
+    fn new(opcode: Opcode, rsv1: bool, payload_len: usize) -> ServerHeader {
+        let header = FrameHeader { opcode: opcode.codec(), rsv1, ..FrameHeader::default() };
         let mut bytes = [0; 10];
         let size = header.len(payload_len as u64);
         header
@@ -221,7 +231,7 @@ impl AsRef<[u8]> for ServerHeader {
 /// The header of a text frame of `payload_len` bytes.
 #[must_use]
 pub fn frame_header(payload_len: usize) -> ServerHeader {
-    ServerHeader::new(Opcode::Text, payload_len)
+    ServerHeader::new(Opcode::Text, false, payload_len)
 }
 
 /// A text frame. `payload` is UTF-8, by the caller's word.
@@ -235,6 +245,20 @@ pub fn encode_text(payload: &[u8]) -> Bytes {
 #[must_use]
 pub fn encode_binary(payload: &[u8]) -> Bytes {
     encode(Opcode::Binary, &[payload])
+}
+
+/// A text frame of a compressed message, for who agreed to that. `payload` is as
+/// [`crate::wire::deflate`] makes it.
+#[must_use]
+pub fn encode_compressed_text(payload: &[u8]) -> Bytes {
+    encode_with(Opcode::Text, true, &[payload])
+}
+
+/// The same for a binary message.
+#[cfg(feature = "conformance")]
+#[must_use]
+pub fn encode_compressed_binary(payload: &[u8]) -> Bytes {
+    encode_with(Opcode::Binary, true, &[payload])
 }
 
 /// A control frame.
@@ -257,8 +281,12 @@ pub fn encode_close(code: u16, reason: &str) -> Bytes {
 }
 
 fn encode(opcode: Opcode, parts: &[&[u8]]) -> Bytes {
+    encode_with(opcode, false, parts)
+}
+
+fn encode_with(opcode: Opcode, rsv1: bool, parts: &[&[u8]]) -> Bytes {
     let payload_len = parts.iter().map(|part| part.len()).sum();
-    let header = ServerHeader::new(opcode, payload_len);
+    let header = ServerHeader::new(opcode, rsv1, payload_len);
     let mut frame = Vec::with_capacity(header.size + payload_len);
     frame.extend_from_slice(header.as_ref());
     for part in parts {
@@ -326,10 +354,43 @@ mod tests {
             (&top[..9], None),
             (&top[..10], Some(1009)),
         ] {
-            let outcome = ClientHeader::parse(bytes);
+            // The one that may be up where that was agreed on.
+            let deflate = bytes.first() != Some(&0xc1);
+            let outcome = ClientHeader::parse(bytes, deflate);
             assert_eq!(outcome.err().map(|fault| fault.close_code()), code, "{bytes:02x?}");
             assert!(!matches!(outcome, Ok(Some(_))), "{bytes:02x?}");
         }
+    }
+
+    #[test]
+    fn rsv1_is_for_the_first_frame_of_a_message_and_for_those_who_agreed() {
+        for (first, is_good) in [
+            (0xc1, true),
+            (0x41, true),
+            (0xc2, true),
+            (0x42, true),
+            (0xc0, false),
+            (0x40, false),
+            (0xc8, false),
+            (0xc9, false),
+            (0xca, false),
+            (0xc3, false),
+            (0xe1, false),
+            (0xd1, false),
+        ] {
+            let bytes = [first, 0x80, 1, 2, 3, 4];
+            let fault = FrameFault::Protocol("reserved bits are set");
+            let outcome = ClientHeader::parse(&bytes, true);
+            if is_good {
+                assert!(outcome.unwrap().is_some_and(|header| header.is_compressed), "{first:02x}");
+                assert_eq!(ClientHeader::parse(&bytes[..1], true), Ok(None));
+            } else {
+                assert_eq!(outcome, Err(fault), "{first:02x}");
+            }
+            assert_eq!(ClientHeader::parse(&bytes, false), Err(fault), "{first:02x}");
+        }
+        let frame = encode_compressed_text(b"x");
+        assert_eq!((&frame[..], next_boundary(&frame, 1)), (&[0xc1, 1, b'x'][..], 3));
     }
 
     #[test]
@@ -340,10 +401,11 @@ mod tests {
             (vec![0x81, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4], 65536, 14),
         ] {
             let key = [1, 2, 3, 4];
-            let header = ClientHeader { is_final: true, opcode: Opcode::Text, key, payload_len: len, size };
-            assert_eq!(ClientHeader::parse(&bytes), Ok(Some(header)));
+            let (opcode, is_compressed) = (Opcode::Text, false);
+            let header = ClientHeader { is_final: true, opcode, is_compressed, key, payload_len: len, size };
+            assert_eq!(ClientHeader::parse(&bytes, true), Ok(Some(header)));
             for cut in 0..bytes.len() {
-                assert_eq!(ClientHeader::parse(&bytes[..cut]), Ok(None));
+                assert_eq!(ClientHeader::parse(&bytes[..cut], true), Ok(None));
             }
         }
     }

@@ -5,8 +5,10 @@
 //! and that is given back once the message is complete. An idle [`Assembler`] is one pointer.
 //!
 //! Faults are found as early as the bytes allow: at the header before its payload, bad UTF-8
-//! inside a frame that is still coming.
+//! inside a frame that is still coming. A compressed message is gathered as it came, and inflated
+//! once it is whole: the inflater belongs to the thread, and no connection holds it in between.
 
+use crate::wire::deflate::{Inflater, compressed_max};
 pub use crate::wire::frame::FrameFault;
 use crate::wire::frame::{CLIENT_HEADER_MAX, ClientHeader, Opcode, is_close_code};
 use crate::wire::mask::unmask;
@@ -46,6 +48,11 @@ pub enum Flow {
 pub trait Sink {
     /// Bytes of a message at most, asked anew at each header of a data frame: an item may change it.
     fn limit(&self) -> usize;
+
+    /// Whether compressed messages are worth inflating: they are not where nothing will come of them.
+    fn listens(&self) -> bool {
+        true
+    }
 
     /// Takes an item and says whether to go on.
     fn item(&mut self, item: Item<'_>) -> Flow;
@@ -108,25 +115,32 @@ struct OpenFrame {
 #[derive(Debug)]
 struct Message {
     binary: bool,
+    compressed: bool,
     /// Bytes announced by the headers so far.
     announced: usize,
-    /// What has come, unmasked. Of a binary message nothing, unless [`KEEPS_BINARY`].
+    /// What has come, unmasked and still compressed. Of a binary message nothing, unless [`KEEPS_BINARY`].
     bytes: Vec<u8>,
-    /// How much of it is whole characters.
+    /// How much of it is whole characters; unused where it is compressed.
     valid: usize,
 }
 
 impl Assembler {
     /// Takes all the bytes just read, unmasks them in place and hands each item to `sink`.
+    /// `inflater` is there where compressed messages were agreed on.
     ///
     /// # Errors
     /// The fault to close with. After it, after a close and after [`Flow::Stop`] the rest of the
     /// input and of all later input is discarded.
-    pub fn feed(&mut self, input: &mut [u8], sink: &mut (impl Sink + ?Sized)) -> Result<(), FrameFault> {
+    pub fn feed(
+        &mut self,
+        input: &mut [u8],
+        inflater: Option<&mut Inflater>,
+        sink: &mut (impl Sink + ?Sized),
+    ) -> Result<(), FrameFault> {
         if self.partial.as_ref().is_some_and(|partial| partial.over) {
             return Ok(());
         }
-        let outcome = self.run(input, sink);
+        let outcome = self.run(input, inflater, sink);
         if matches!(outcome, Ok(Flow::Go)) {
             if self.partial.as_ref().is_some_and(|partial| partial.is_empty()) {
                 self.partial = None;
@@ -143,16 +157,22 @@ impl Assembler {
         self.partial.is_none()
     }
 
-    fn run(&mut self, input: &mut [u8], sink: &mut (impl Sink + ?Sized)) -> Result<Flow, FrameFault> {
+    fn run(
+        &mut self,
+        input: &mut [u8],
+        mut inflater: Option<&mut Inflater>,
+        sink: &mut (impl Sink + ?Sized),
+    ) -> Result<Flow, FrameFault> {
         let mut at = 0;
         while at < input.len() {
             let open = self.partial.as_mut().filter(|partial| partial.frame.is_some());
             let (used, flow) = if let Some(partial) = open {
-                partial.go_on(&mut input[at..], sink)?
+                partial.go_on(&mut input[at..], inflater.as_deref_mut(), sink)?
             } else {
-                let Some((header, used)) = self.next_header(&input[at..])? else { return Ok(Flow::Go) };
+                let next = self.next_header(&input[at..], inflater.is_some())?;
+                let Some((header, used)) = next else { return Ok(Flow::Go) };
                 at += used;
-                self.begin(header, &mut input[at..], sink)?
+                self.begin(header, &mut input[at..], inflater.as_deref_mut(), sink)?
             };
             at += used;
             if flow == Flow::Stop {
@@ -163,17 +183,21 @@ impl Assembler {
     }
 
     /// The next header and how many bytes of `input` it takes; an incomplete one is kept.
-    fn next_header(&mut self, input: &[u8]) -> Result<Option<(ClientHeader, usize)>, FrameFault> {
+    fn next_header(
+        &mut self,
+        input: &[u8],
+        deflate: bool,
+    ) -> Result<Option<(ClientHeader, usize)>, FrameFault> {
         let kept = self.partial.as_ref().map_or(0, |partial| partial.header_len);
         if kept == 0
-            && let Some(header) = ClientHeader::parse(input)?
+            && let Some(header) = ClientHeader::parse(input, deflate)?
         {
             return Ok(Some((header, header.size)));
         }
         let partial = self.partial.get_or_insert_default();
         let taken = input.len().min(CLIENT_HEADER_MAX - kept);
         partial.header[kept..kept + taken].copy_from_slice(&input[..taken]);
-        let parsed = ClientHeader::parse(&partial.header[..kept + taken])?;
+        let parsed = ClientHeader::parse(&partial.header[..kept + taken], deflate)?;
         partial.header_len = if parsed.is_some() { 0 } else { kept + taken };
         // What was kept alone was no header, so that this one ends in the new bytes.
         Ok(parsed.map(|header| (header, header.size - kept)))
@@ -184,13 +208,16 @@ impl Assembler {
         &mut self,
         header: ClientHeader,
         input: &mut [u8],
+        inflater: Option<&mut Inflater>,
         sink: &mut (impl Sink + ?Sized),
     ) -> Result<(usize, Flow), FrameFault> {
         let message = self.partial.as_ref().and_then(|partial| partial.message.as_ref());
         if !header.opcode.is_control() {
             check_order(header.opcode, message.is_some())?;
             let announced = message.map_or(0, |message| message.announced);
-            if header.payload_len > sink.limit().saturating_sub(announced) {
+            let is_compressed = message.map_or(header.is_compressed, |message| message.compressed);
+            let max = if is_compressed { compressed_max(sink.limit()) } else { sink.limit() };
+            if header.payload_len > max.saturating_sub(announced) {
                 return Err(FrameFault::TooBig);
             }
             if header.opcode == Opcode::Binary && sink.item(Item::Binary) == Flow::Stop {
@@ -202,6 +229,9 @@ impl Assembler {
             Some(payload) if alone => {
                 unmask(payload, header.key, 0);
                 let flow = match header.opcode {
+                    Opcode::Text | Opcode::Binary if header.is_compressed => {
+                        hand_inflated(header.opcode == Opcode::Binary, payload, inflater, sink)?
+                    }
                     Opcode::Text => sink.item(Item::Text(from_utf8(payload).map_err(|_| FrameFault::Utf8)?)),
                     Opcode::Binary => hand_binary(payload, sink),
                     Opcode::Continue => Flow::Go,
@@ -214,7 +244,7 @@ impl Assembler {
             _ => {
                 let partial = self.partial.get_or_insert_default();
                 partial.open(header);
-                partial.go_on(input, sink)
+                partial.go_on(input, inflater, sink)
             }
         }
     }
@@ -228,8 +258,13 @@ impl Partial {
     fn open(&mut self, header: ClientHeader) {
         if !header.opcode.is_control() {
             let binary = header.opcode == Opcode::Binary;
-            let message =
-                self.message.get_or_insert(Message { binary, announced: 0, bytes: Vec::new(), valid: 0 });
+            let message = self.message.get_or_insert(Message {
+                binary,
+                compressed: header.is_compressed,
+                announced: 0,
+                bytes: Vec::new(),
+                valid: 0,
+            });
             message.announced += header.payload_len;
         }
         self.frame = Some(OpenFrame { header, arrived: 0 });
@@ -239,6 +274,7 @@ impl Partial {
     fn go_on(
         &mut self,
         input: &mut [u8],
+        inflater: Option<&mut Inflater>,
         sink: &mut (impl Sink + ?Sized),
     ) -> Result<(usize, Flow), FrameFault> {
         let frame = self.frame.as_mut().expect("only called with an open frame");
@@ -259,7 +295,7 @@ impl Partial {
         let flow = if header.opcode.is_control() {
             hand_control(header.opcode, &std::mem::take(&mut self.control), sink)?
         } else if header.is_final {
-            self.message.take().expect("an open data frame has a message").hand_on(sink)?
+            self.message.take().expect("an open data frame has a message").hand_on(inflater, sink)?
         } else if header.payload_len == 0 {
             sink.empty_fragment()
         } else {
@@ -281,7 +317,7 @@ impl Message {
             self.bytes.reserve_exact(room - self.bytes.len());
         }
         self.bytes.extend_from_slice(piece);
-        if self.binary {
+        if self.binary || self.compressed {
             return Ok(());
         }
         self.valid += match from_utf8(&self.bytes[self.valid..]) {
@@ -292,12 +328,37 @@ impl Message {
         Ok(())
     }
 
-    fn hand_on(self, sink: &mut (impl Sink + ?Sized)) -> Result<Flow, FrameFault> {
+    fn hand_on(
+        self,
+        inflater: Option<&mut Inflater>,
+        sink: &mut (impl Sink + ?Sized),
+    ) -> Result<Flow, FrameFault> {
+        if self.compressed {
+            return hand_inflated(self.binary, &self.bytes, inflater, sink);
+        }
         if self.binary {
             return Ok(hand_binary(&self.bytes, sink));
         }
         Ok(sink.item(Item::Text(from_utf8(&self.bytes).map_err(|_| FrameFault::Utf8)?)))
     }
+}
+
+/// Hands on a message whose compressed payload is whole. Of a binary one that nobody keeps nothing is known.
+fn hand_inflated(
+    binary: bool,
+    payload: &[u8],
+    inflater: Option<&mut Inflater>,
+    sink: &mut (impl Sink + ?Sized),
+) -> Result<Flow, FrameFault> {
+    if (binary && !KEEPS_BINARY) || !sink.listens() {
+        return Ok(Flow::Go);
+    }
+    let inflater = inflater.expect("a header that says compressed is refused where that was not agreed on");
+    let message = inflater.inflate(payload, sink.limit())?;
+    if binary {
+        return Ok(hand_binary(message, sink));
+    }
+    Ok(sink.item(Item::Text(from_utf8(message).map_err(|_| FrameFault::Utf8)?)))
 }
 
 fn check_order(opcode: Opcode, inside_message: bool) -> Result<(), FrameFault> {

@@ -4,15 +4,17 @@
 //! by a value that names the fault; it never panics, and the work is linear in the bytes.
 //!
 //! ```text
-//! bytes -> head -> upgrade, origin            (before the 101)
-//! bytes -> frame -> message -> command        (after it, client to node)
-//! reply, envelope -> frame -> bytes           (node to client)
-//! bytes -> head -> chunked; response -> bytes (control listener)
+//! bytes -> head -> upgrade, origin, extension    (before the 101)
+//! bytes -> frame -> message, deflate -> command  (after it, client to node)
+//! reply, envelope -> deflate? -> frame -> bytes  (node to client)
+//! bytes -> head -> chunked; response -> bytes    (control listener)
 //! ```
 
 pub mod chunked;
 pub mod command;
+pub mod deflate;
 pub mod envelope;
+pub mod extension;
 pub mod frame;
 pub mod head;
 pub mod json;

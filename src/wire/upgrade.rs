@@ -1,5 +1,6 @@
 //! The opening handshake of a WebSocket, server side (RFC 6455 section 4.2).
 
+use crate::wire::extension::Deflate;
 use crate::wire::head::{BodyLength, Duplicate, Head, body_length};
 use tungstenite::handshake::derive_accept_key;
 
@@ -11,6 +12,15 @@ const KEY_CHARS: usize = 24;
 pub struct Upgrade {
     /// The value of `Sec-WebSocket-Accept`.
     pub accept: String,
+    /// What was agreed about compression: by itself nothing, see [`Upgrade::agree_on_deflate`].
+    pub deflate: Option<Deflate>,
+}
+
+impl Upgrade {
+    /// Agrees to compress, where the client offers it in a way that can be taken.
+    pub fn agree_on_deflate(&mut self, head: &Head<'_>) {
+        self.deflate = Deflate::agree(head.all("sec-websocket-extensions"));
+    }
 }
 
 /// Why a request to the WebSocket path is not upgraded.
@@ -71,7 +81,9 @@ pub fn check_upgrade(head: &Head<'_>) -> Result<Upgrade, UpgradeFault> {
         return Err(UpgradeFault::Malformed("Sec-WebSocket-Key is not 16 bytes in base64"));
     }
     match body_length(head) {
-        Ok(BodyLength::None | BodyLength::Known(0)) => Ok(Upgrade { accept: derive_accept_key(key) }),
+        Ok(BodyLength::None | BodyLength::Known(0)) => {
+            Ok(Upgrade { accept: derive_accept_key(key), deflate: None })
+        }
         _ => Err(UpgradeFault::Malformed("an upgrade has no body")),
     }
 }
@@ -82,6 +94,10 @@ pub fn accept_response(upgrade: &Upgrade, out: &mut Vec<u8>) {
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
     );
     out.extend_from_slice(upgrade.accept.as_bytes());
+    if let Some(deflate) = upgrade.deflate {
+        out.extend_from_slice(b"\r\nSec-WebSocket-Extensions: ");
+        out.extend_from_slice(deflate.answer().as_bytes());
+    }
     out.extend_from_slice(b"\r\n\r\n");
 }
 
@@ -141,6 +157,24 @@ mod tests {
             text.starts_with("HTTP/1.1 101 ")
                 && text.ends_with("Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
         );
+    }
+
+    #[test]
+    fn an_extension_is_agreed_on_only_where_the_node_asks_for_it() {
+        let offer = "Sec-WebSocket-Extensions: x, permessage-deflate; client_max_window_bits";
+        let text = format!("GET / HTTP/1.1\r\n{}\r\n\r\n", but(&[offer]).join("\r\n"));
+        let head = parse(text.as_bytes()).unwrap();
+        let mut upgrade = check_upgrade(&head).unwrap();
+        let answer = |upgrade: &Upgrade| {
+            let mut out = Vec::new();
+            accept_response(upgrade, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert!(!answer(&upgrade).contains("Extensions"));
+        upgrade.agree_on_deflate(&head);
+        let line = "\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
+            client_no_context_takeover\r\n\r\n";
+        assert!(answer(&upgrade).ends_with(line), "{}", answer(&upgrade));
     }
 
     #[test]

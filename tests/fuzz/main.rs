@@ -12,6 +12,7 @@ mod targets {
     pub mod event;
     pub mod frames;
     pub mod head;
+    pub mod inflate;
     pub mod journal;
     pub mod message;
     pub mod policy;
@@ -51,12 +52,13 @@ mod world;
 type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in `corpus`.
-const TARGETS: [(&str, Target); 10] = [
+const TARGETS: [(&str, Target); 11] = [
     ("command", targets::command::run),
     ("control", targets::control::run),
     ("event", targets::event::run),
     ("frames", targets::frames::run),
     ("head", targets::head::run),
+    ("inflate", targets::inflate::run),
     ("journal", targets::journal::run),
     ("message", targets::message::run),
     ("policy", targets::policy::run),

@@ -11,6 +11,9 @@ use crate::net::Wire;
 use crate::oracle::{KEYS, NAMESPACES, ROLES, SESSIONS, USERS, invent};
 use crate::world::{ADDRESSES, MESSAGES_PER_MINUTE, SECRET, World};
 
+/// What a client offers that would have its events compressed.
+const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+
 impl World {
     pub fn act(&mut self) {
         match self.rng.weighted(&[25, 40, 70, 3, 3, 4, 2, 10, 1, 2, 2, 12, 2, 2]) {
@@ -89,8 +92,10 @@ impl World {
         } else {
             const UPGRADE: &str = "GET /api/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
                 Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-            client.request(UPGRADE, Say::Upgrade);
+                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+            // Every third: one more choice on the tape would give all seeds another meaning.
+            let offer = if self.clients.len() % 3 == 0 { OFFER } else { "" };
+            client.request(&format!("{UPGRADE}{offer}\r\n"), Say::Upgrade);
         }
         self.clients.push(client);
         self.clients.len() - 1

@@ -143,6 +143,8 @@ pub struct Client {
     /// Whether the frame that is incomplete began when the client was barred.
     cut: Option<bool>,
     pub status: Option<u16>,
+    /// Compression was agreed on.
+    deflates: bool,
     pub person: Option<Person>,
     pub upto: u64,
     pub stream: Stream,
@@ -189,6 +191,7 @@ impl Client {
             read_bytes: 0,
             cut: None,
             status: None,
+            deflates: false,
             person: None,
             upto: 0,
             stream: Stream::default(),
@@ -256,6 +259,7 @@ impl Client {
             let head = std::str::from_utf8(&self.buf[..end]).expect("heads are text").to_owned();
             let status: u16 = head["HTTP/1.1 ".len()..][..3].parse().expect("a status");
             self.status = Some(status);
+            self.deflates = head.contains("permessage-deflate");
             self.buf.drain(..end + 4);
             assert_eq!(status == 101, self.upgraded, "{}: {head}", self.name);
             self.upto = log.base;
@@ -266,11 +270,11 @@ impl Client {
         }
         let buf = std::mem::take(&mut self.buf);
         let mut at = 0;
-        while let Some((opcode, payload, len)) = whole_frame(&buf[at..]) {
+        while let Some((opcode, payload, len)) = whole_frame(&buf[at..], self.deflates) {
             let barred = self.cut.take().unwrap_or(self.barred);
             assert!(!self.closed, "{}: bytes after the close frame", self.name);
             let ends_at = self.got_bytes - (buf.len() - at - len) as u64;
-            self.hear_frame(opcode, payload, ends_at, barred, log);
+            self.hear_frame(opcode, &payload, ends_at, barred, log);
             at += len;
         }
         if at < buf.len() {

@@ -1,18 +1,28 @@
 //! Frames as a client writes and reads them (RFC 6455 section 5.2), apart from the node's codec.
 
+use std::borrow::Cow;
+
+use omnicast::wire::deflate::Inflater;
+
 use crate::rng::Rng;
 
-/// One frame of a node, if it is whole: opcode, payload, length.
-pub fn whole_frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+/// One frame of a node, if it is whole: opcode, payload, length. With `deflates`, texts may be compressed.
+pub fn whole_frame(bytes: &[u8], deflates: bool) -> Option<(u8, Cow<'_, [u8]>, usize)> {
     let (&first, &second) = (bytes.first()?, bytes.get(1)?);
-    assert_eq!(first & 0xf0, 0x80, "whole messages, no extension");
+    let is_compressed = deflates && first == 0xc1;
+    assert!(first & 0xf0 == 0x80 || is_compressed, "whole messages, no extension but the one agreed on");
     assert_eq!(second & 0x80, 0, "nodes do not mask");
     let (header, len) = match second {
         126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().unwrap()))),
         127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().unwrap()) as usize),
         len => (2, usize::from(len)),
     };
-    Some((first & 15, bytes.get(header..header + len)?, header + len))
+    let mut payload = Cow::Borrowed(bytes.get(header..header + len)?);
+    if is_compressed {
+        let mut inflater = Inflater::default();
+        payload = inflater.inflate(&payload, 1 << 20).expect("it inflates").to_vec().into();
+    }
+    Some((first & 15, payload, header + len))
 }
 
 /// Appends a client's frame.

@@ -32,6 +32,8 @@ pub const AUTH_TIMEOUT_MS: u64 = 8_000;
 pub const HEAD_TIMEOUT_MS: u64 = 6_000;
 pub const DRAIN_TIMEOUT_MS: u64 = 9_000;
 pub const MESSAGES_PER_MINUTE: u32 = 300;
+/// Events with much in them are longer than that, others are not.
+pub const DEFLATE_MIN_BYTES: usize = 300;
 pub const PER_ADDRESS_MAX: u32 = 5_000;
 pub const ADDRESSES: u8 = 3;
 /// Events that the reactor takes in one turn.
@@ -88,6 +90,7 @@ impl World {
             message_rate: Rate::per_minute(MESSAGES_PER_MINUTE),
             rate_abuse: 20,
             message_bytes_max: 8192,
+            deflate_min_bytes: Some(DEFLATE_MIN_BYTES),
             backlog_bytes_max: [3_000, 10_000, 60_000][rng.below(3)],
             keys_max: 1024,
             drain_timeout_ms: DRAIN_TIMEOUT_MS,
@@ -433,5 +436,5 @@ fn encode(policy: &Policy, position: u64, fact: &mut Fact, draft: Draft, now: No
     let frame = encode_event(&fact.event, &fact.namespace, &draft.data, now.wall, &event_id(position));
     fact.frame_bytes = frame.len();
     assert_eq!(policy.event_name(draft.event), fact.event);
-    Arc::new(Envelope { position, event: draft.event, audience: draft.audience, frame })
+    Arc::new(Envelope::new(position, draft.event, draft.audience, frame))
 }

@@ -198,6 +198,10 @@ pub const SETTINGS: &[Setting] = settings! {
             "the refusal within a minute that closes with 4102";
         "WS_MAX_MESSAGE_SIZE" "max-message-size" Number(KIB, 16 * MIB), "bytes", "65536", "connection",
             "longest message of a client, at most 4096 before auth; beyond it 1009";
+        "WS_COMPRESSION" "compression" Switch, "", "off", "node",
+            "compress long events for clients that offer permessage-deflate, and take compressed messages of theirs";
+        "WS_COMPRESSION_THRESHOLD" "compression-threshold" Number(0, 16 * MIB), "bytes", "1024", "event",
+            "shorter events go out as they are";
         "WS_MAX_BACKLOG" "max-backlog" Number(4 * KIB, GIB), "bytes", "1048576", "connection",
             "unsent bytes kept for a slow client, then 4103";
         "WS_MAX_KEYS" "max-keys" Number(1, 16_384), "keys", "1024", "connection",

@@ -77,7 +77,7 @@ fn feed(bytes: &[u8], cuts: &[usize], sink: &mut Recorder) -> (Assembler, Result
     cuts.sort_unstable();
     let mut assembler = Assembler::default();
     for cut in cuts.windows(2) {
-        let outcome = assembler.feed(&mut bytes[cut[0]..cut[1]].to_vec(), sink);
+        let outcome = assembler.feed(&mut bytes[cut[0]..cut[1]].to_vec(), None, sink);
         if outcome.is_err() {
             return (assembler, outcome);
         }
@@ -187,25 +187,25 @@ fn memory_follows_what_came() {
     let mut assembler = Assembler::default();
     let mut sink = Recorder::new(1 << 20);
     let mut bytes = frame(0x01, &vec![b'x'; 1 << 20], KEY);
-    assembler.feed(&mut bytes[..100], &mut sink).unwrap();
+    assembler.feed(&mut bytes[..100], None, &mut sink).unwrap();
     let held = |assembler: &Assembler| {
         assembler.partial.as_ref().unwrap().message.as_ref().unwrap().bytes.capacity()
     };
     assert!(held(&assembler) <= 2 * 100);
-    assembler.feed(&mut bytes[100..600_000], &mut sink).unwrap();
-    assembler.feed(&mut bytes[600_000..], &mut sink).unwrap();
+    assembler.feed(&mut bytes[100..600_000], None, &mut sink).unwrap();
+    assembler.feed(&mut bytes[600_000..], None, &mut sink).unwrap();
     assert!(held(&assembler) <= 1 << 20);
     // Empty continuations cost no memory, however many.
     let mut empty = frame(0x00, b"", KEY).repeat(1000);
-    assembler.feed(&mut empty, &mut sink).unwrap();
+    assembler.feed(&mut empty, None, &mut sink).unwrap();
     assert!(held(&assembler) <= 1 << 20);
     assert!(!assembler.is_idle());
-    assembler.feed(&mut frame(0x80, b"", KEY), &mut sink).unwrap();
+    assembler.feed(&mut frame(0x80, b"", KEY), None, &mut sink).unwrap();
     assert!(assembler.is_idle());
     assert_eq!(sink.seen.len(), 1000 + 1);
     // Of a binary message nothing is kept.
     let mut bytes = frame(0x02, &vec![b'x'; 1 << 20], KEY);
-    assembler.feed(&mut bytes, &mut sink).unwrap();
+    assembler.feed(&mut bytes, None, &mut sink).unwrap();
     assert_eq!(held(&assembler), 0);
 }
 
@@ -225,7 +225,7 @@ fn nothing_comes_after_the_end() {
     let two = frame(0x81, b"a", KEY).repeat(2);
     let mut sink = Recorder { stop_at: 1, ..Recorder::new(9) };
     let (mut assembler, _) = feed(&two, &[], &mut sink);
-    assembler.feed(&mut two.clone(), &mut sink).unwrap();
+    assembler.feed(&mut two.clone(), None, &mut sink).unwrap();
     assert_eq!(sink.seen.len(), 1);
     let empty = [frame(0x01, b"", KEY), frame(0x00, b"", KEY)].concat();
     let mut sink = Recorder { stop_at: 1, ..Recorder::new(9) };
@@ -234,7 +234,7 @@ fn nothing_comes_after_the_end() {
     let mut sink = Recorder::new(9);
     let (mut assembler, outcome) = feed(&frame(0x80, b"", KEY), &[], &mut sink);
     assert!(outcome.is_err());
-    assembler.feed(&mut two.clone(), &mut sink).unwrap();
+    assembler.feed(&mut two.clone(), None, &mut sink).unwrap();
     assert_eq!(sink.seen, []);
 }
 

@@ -1,6 +1,8 @@
 //! Message assembly, against a reader that has the whole stream before it, in any cut.
 
 use super::frames::naive;
+use super::inflate::naive_inflate;
+use omnicast::wire::deflate::{Inflater, compressed_max};
 use omnicast::wire::frame::is_close_code;
 use omnicast::wire::message::{Assembler, Flow, Item, Sink};
 
@@ -43,19 +45,22 @@ impl Sink for Recorder {
     }
 }
 
-fn ours(stream: &[u8], step: usize, limit: usize) -> Vec<Seen> {
+fn ours(stream: &[u8], step: usize, limit: usize, deflate: bool) -> Vec<Seen> {
     let mut assembler = Assembler::default();
     let mut recorder = Recorder { limit, seen: Vec::new() };
+    let mut inflater = Inflater::default();
     for piece in stream.chunks(step) {
-        if let Err(fault) = assembler.feed(&mut piece.to_vec(), &mut recorder) {
+        if let Err(fault) =
+            assembler.feed(&mut piece.to_vec(), deflate.then_some(&mut inflater), &mut recorder)
+        {
             recorder.seen.push(Seen::Fault(fault.close_code()));
         }
     }
     recorder.seen
 }
 
-/// The message that is not complete: is it text, how much was announced, what came.
-type Open = Option<(bool, u64, Vec<u8>)>;
+/// The message that is not complete: is it text, is it compressed, how much was announced, what came.
+type Open = Option<(bool, bool, u64, Vec<u8>)>;
 
 fn fail(seen: &mut Vec<Seen>, code: u16) -> Option<usize> {
     seen.push(Seen::Fault(code));
@@ -63,13 +68,13 @@ fn fail(seen: &mut Vec<Seen>, code: u16) -> Option<usize> {
 }
 
 /// Reads one frame, and says how long it is; `None` when the stream is over.
-fn read(stream: &[u8], limit: usize, open: &mut Open, seen: &mut Vec<Seen>) -> Option<usize> {
-    let header = match naive(stream) {
+fn read(stream: &[u8], limit: usize, deflate: bool, open: &mut Open, seen: &mut Vec<Seen>) -> Option<usize> {
+    let header = match naive(stream, deflate) {
         Some(Ok(header)) => header,
         Some(Err(code)) => return fail(seen, code),
         None => {
             // That a beginning is judged as the whole would be is for the target `frames` to see.
-            let early = omnicast::wire::frame::ClientHeader::parse(stream);
+            let early = omnicast::wire::frame::ClientHeader::parse(stream, deflate);
             return early.err().and_then(|fault| fail(seen, fault.close_code()));
         }
     };
@@ -78,11 +83,12 @@ fn read(stream: &[u8], limit: usize, open: &mut Open, seen: &mut Vec<Seen>) -> O
         if (header.opcode == 0) != open.is_some() {
             return fail(seen, 1002);
         }
-        let announced = open.as_ref().map_or(0, |(_, announced, _)| *announced);
-        if header.len > (limit as u64).saturating_sub(announced) {
+        let opens = (header.opcode == 1, header.is_compressed, 0, Vec::new());
+        let (_, is_compressed, announced, _) = open.get_or_insert(opens);
+        let max = if *is_compressed { compressed_max(limit) } else { limit };
+        if header.len > (max as u64).saturating_sub(*announced) {
             return fail(seen, 1009);
         }
-        let (_, announced, _) = open.get_or_insert((header.opcode == 1, 0, Vec::new()));
         *announced += header.len;
         if header.opcode == 2 {
             seen.push(Seen::Binary);
@@ -112,18 +118,23 @@ fn read(stream: &[u8], limit: usize, open: &mut Open, seen: &mut Vec<Seen>) -> O
         }
         return (header.opcode != 8).then_some(header.size + taken);
     }
-    let (is_text, _, bytes) = open.as_mut().expect("a data frame opens a message");
+    let (is_text, is_compressed, _, bytes) = open.as_mut().expect("a data frame opens a message");
     bytes.extend(&payload);
     let is_last = is_whole && header.is_final;
     // Bad as soon as no bytes could make it good; at the end also when some would have to.
     let is_bad = std::str::from_utf8(bytes).is_err_and(|fault| is_last || fault.error_len().is_some());
-    if *is_text && is_bad {
+    if *is_text && !*is_compressed && is_bad {
         return fail(seen, 1007);
     }
     if is_last {
-        let (is_text, _, bytes) = open.take().expect("it was open");
+        let (is_text, is_compressed, _, bytes) = open.take().expect("it was open");
         if is_text {
-            seen.push(Seen::Text(String::from_utf8(bytes).expect("looked at above")));
+            let inflated = if is_compressed { naive_inflate(&bytes, limit) } else { Ok(bytes) };
+            match inflated.map(String::from_utf8) {
+                Ok(Ok(text)) => seen.push(Seen::Text(text)),
+                Ok(Err(_)) => return fail(seen, 1007),
+                Err(code) => return fail(seen, code),
+            }
         }
     } else if header.len == 0 {
         seen.push(Seen::Empty);
@@ -133,14 +144,15 @@ fn read(stream: &[u8], limit: usize, open: &mut Open, seen: &mut Vec<Seen>) -> O
 
 pub fn run(data: &[u8]) {
     let [first, stream @ ..] = data else { return };
+    let deflate = first & 0x80 != 0;
     let limit = [16, 300, 70_000][usize::from(first % 3)];
     let mut expected = Vec::new();
     let (mut at, mut open) = (0, None);
     while at < stream.len() {
-        let Some(size) = read(&stream[at..], limit, &mut open, &mut expected) else { break };
+        let Some(size) = read(&stream[at..], limit, deflate, &mut open, &mut expected) else { break };
         at += size;
     }
     for step in [usize::MAX, 1 + usize::from(first >> 2), 1] {
-        assert_eq!(ours(stream, step, limit), expected, "in steps of {step}");
+        assert_eq!(ours(stream, step, limit, deflate), expected, "in steps of {step}");
     }
 }
