@@ -6,6 +6,7 @@ mod support;
 mod admission;
 mod browser;
 mod commands;
+mod compression;
 mod endings;
 mod frames;
 mod http;

@@ -28,6 +28,10 @@ pub struct Client<S = TcpStream> {
     buf: Vec<u8>,
     /// Messages passed over by [`Client::expect`].
     passed: VecDeque<Value>,
+    /// What the node answered about extensions.
+    pub extensions: Option<String>,
+    /// Messages that came compressed.
+    pub compressed: usize,
 }
 
 impl Client {
@@ -52,7 +56,8 @@ impl Client {
             return Err(response);
         }
         assert_eq!(response.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
-        Ok(Client { stream, buf: Vec::new(), passed: VecDeque::new() })
+        let extensions = response.header("sec-websocket-extensions").map(str::to_owned);
+        Ok(Client { stream, buf: Vec::new(), passed: VecDeque::new(), extensions, compressed: 0 })
     }
 
     /// A connection that is authenticated in trusted mode and subscribed to `namespaces`.
@@ -145,7 +150,8 @@ impl<S: Stream> Client<S> {
     fn parse(&mut self) -> Option<Frame> {
         let b = &self.buf;
         let (&first, &second) = (b.first()?, b.get(1)?);
-        assert_eq!(first & 0x70, 0, "no reserved bit is set");
+        let is_compressed = first == 0xc1 && self.extensions.is_some();
+        assert!(first & 0x70 == 0 || is_compressed, "no reserved bit is set without an extension");
         assert_eq!(second & 0x80, 0, "a server does not mask");
         assert_ne!(first & 0x80, 0, "the node does not fragment");
         let (head, len) = match second {
@@ -154,8 +160,12 @@ impl<S: Stream> Client<S> {
             n => (2, u64::from(n)),
         };
         let end = head + len as usize;
-        let payload = b.get(head..end)?.to_vec();
+        let mut payload = b.get(head..end)?.to_vec();
         self.buf.drain(..end);
+        if is_compressed {
+            payload = inflate(&payload);
+            self.compressed += 1;
+        }
         Some(match first & 15 {
             1 => Frame::Text(serde_json::from_slice(&payload).unwrap()),
             8 => Frame::Close(
@@ -254,7 +264,7 @@ impl<S: Stream> Client<S> {
     /// from it behind the head of the answer.
     pub fn over(stream: S, read: Vec<u8>) -> Client<S> {
         stream.patient();
-        Client { stream, buf: read, passed: VecDeque::new() }
+        Client { stream, buf: read, passed: VecDeque::new(), extensions: None, compressed: 0 }
     }
 
     /// Sends a message with this `id`, and returns the answer, which must echo it.
@@ -323,6 +333,26 @@ impl<S: Stream> Client<S> {
             }
         }
     }
+}
+
+/// The payload of a compressed message, as a client that keeps nothing from one to the next makes it.
+pub fn deflate(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len() + 100);
+    let mut stream = flate2::Compress::new(flate2::Compression::new(6), false);
+    stream.compress_vec(message, &mut out, flate2::FlushCompress::Sync).unwrap();
+    assert_eq!(stream.total_in(), message.len() as u64);
+    out.truncate(out.len() - 4);
+    out
+}
+
+/// The message of a compressed payload.
+pub fn inflate(payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1 << 20);
+    let input = [payload, &[0, 0, 0xff, 0xff]].concat();
+    let mut stream = flate2::Decompress::new(false);
+    stream.decompress_vec(&input, &mut out, flate2::FlushDecompress::Sync).unwrap();
+    assert_eq!(stream.total_in(), input.len() as u64);
+    out
 }
 
 /// A masked client frame; `first` is its first byte (FIN and opcode).

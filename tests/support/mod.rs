@@ -7,7 +7,7 @@ mod client;
 mod http;
 mod node;
 
-pub use client::{Client, Frame, frame, reset};
+pub use client::{Client, Frame, deflate, frame, inflate, reset};
 pub use http::{Control, Response, Stream, exchange, read_response, request};
 pub use node::Node;
 
