@@ -7,8 +7,10 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput};
+use flate2::{Compress, Compression, FlushCompress};
 use omnicast::policy::{Claims, Gate, Policy, mint_hs256};
 use omnicast::wire::command;
+use omnicast::wire::deflate::Codec;
 use omnicast::wire::envelope::{encode_event, event_id};
 use omnicast::wire::frame::encode_text;
 use omnicast::wire::head;
@@ -174,6 +176,68 @@ fn events(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// An order as clients get it, with as many items as make it at least `size` bytes long.
+fn order(size: usize) -> String {
+    const NAMES: [&str; 5] =
+        ["Espresso beans", "Cast iron pan", "Linen towel", "Walnut cutting board", "Paring knife"];
+    let mut items = String::new();
+    for n in 0usize.. {
+        let text = format!(
+            "{{\"type\":\"order:created\",\"namespace\":\"orders\",\"data\":{{\"orderId\":\"order_8f3a\",\
+             \"customerId\":\"user_77\",\"customerName\":\"Ada Lovelace\",\"total\":129.9,\
+             \"status\":\"pending\",\"items\":[{items}]}},\"timestamp\":1764000000000,\"id\":\"10423\"}}"
+        );
+        if text.len() >= size {
+            return text;
+        }
+        let comma = if n == 0 { "" } else { "," };
+        let (name, sku, price) = (NAMES[n * 7 % 5], n * 2_654_435_761 % 99_991, n * 7919 % 10_000);
+        let item = format!(
+            "{comma}{{\"sku\":\"P-{sku:05}\",\"name\":\"{name}\",\"quantity\":{},\"price\":{}.{:02}}}",
+            n % 4 + 1,
+            price / 100,
+            price % 100
+        );
+        items.push_str(&item);
+    }
+    unreachable!("an order grows")
+}
+
+/// Throughput: messages and their bytes. What each comes to is printed first: for orders of several sizes, by
+/// the node's compressor and by others of the same library.
+fn deflate(criterion: &mut Criterion) {
+    let mut group = support::group(criterion, "deflate");
+    let mut codec = Codec::default();
+    for size in [200, 512, 1 << 10, 4 << 10, 64 << 10] {
+        let message = order(size).into_bytes();
+        let len = message.len();
+        let payload = codec.deflater.deflate(&message).expect("orders become shorter").to_vec();
+        println!("{len} B: the node makes {} B of them", payload.len());
+        group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: len as u64 });
+        group.bench_function(format!("deflate/{size}"), |bencher| {
+            bencher.iter(|| codec.deflater.deflate(black_box(&message)).map(<[u8]>::len));
+        });
+        group.bench_function(format!("inflate/{size}"), |bencher| {
+            bencher.iter(|| codec.inflater.inflate(black_box(&payload), len).expect("it inflates").len());
+        });
+        for level in [1, 3, 6] {
+            let mut stream = Compress::new(Compression::new(level), false);
+            let mut out = Vec::with_capacity(len + 100);
+            let mut run = |message: &[u8]| {
+                stream.reset();
+                out.clear();
+                stream.compress_vec(message, &mut out, FlushCompress::Sync).expect("there is room");
+                out.len() - 4
+            };
+            println!("{len} B: level {level} makes {} B of them", run(&message));
+            group.bench_function(format!("level_{level}/{size}"), |bencher| {
+                bencher.iter(|| run(black_box(&message)));
+            });
+        }
+    }
+    group.finish();
+}
+
 /// From the first byte of a request to the 101. Throughput: requests and their bytes.
 fn upgrades(criterion: &mut Criterion) {
     let mut group = support::group(criterion, "http/upgrade");
@@ -201,6 +265,7 @@ fn main() {
     encode_and_unmask(&mut criterion);
     commands(&mut criterion);
     events(&mut criterion);
+    deflate(&mut criterion);
     upgrades(&mut criterion);
     criterion.final_summary();
 }
