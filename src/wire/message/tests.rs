@@ -96,6 +96,85 @@ fn both(bytes: &[u8], limit: usize) -> (Vec<Seen>, Result<(), FrameFault>) {
     (whole.seen, outcome)
 }
 
+/// What comes of `bytes` where compression was agreed on: whole, and a byte at a time.
+fn deflated(bytes: &[u8], limit: usize) -> (Vec<Seen>, Result<(), FrameFault>) {
+    let run = |step: usize| {
+        let (mut sink, mut inflater) = (Recorder::new(limit), Inflater::default());
+        let mut assembler = Assembler::default();
+        let fed = |piece: &[u8]| assembler.feed(&mut piece.to_vec(), Some(&mut inflater), &mut sink);
+        let outcome = bytes.chunks(step).try_for_each(fed);
+        (sink.seen, outcome)
+    };
+    let whole = run(bytes.len());
+    assert_eq!(whole, run(1), "{bytes:02x?}");
+    whole
+}
+
+#[test]
+fn compressed_messages_stand_beside_others() {
+    // RFC 7692 7.2.3.1 and 7.2.3.6.
+    let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    let text = |first: u8, payload: &[u8]| frame(first, payload, KEY);
+    let said = |text: &str| Seen::Text(text.to_owned());
+    for (bytes, seen) in [
+        (text(0xc1, &hello), vec![said("Hello")]),
+        (text(0xc1, &[0]), vec![said("")]),
+        ([text(0x81, b"plain"), text(0xc1, &hello)].concat(), vec![said("plain"), said("Hello")]),
+        ([text(0x41, &hello[..3]), text(0x80, &hello[3..])].concat(), vec![said("Hello")]),
+        (
+            [text(0x41, b""), text(0x00, &hello), text(0x89, b"p"), text(0x80, b"")].concat(),
+            vec![Seen::EmptyFragment, Seen::Ping(b"p".to_vec()), said("Hello")],
+        ),
+        // The next message may be plain again, in fragments too.
+        ([text(0xc1, &hello), text(0x01, b"a"), text(0x80, b"b")].concat(), vec![said("Hello"), said("ab")]),
+        (text(0xc2, &hello), vec![Seen::Binary]),
+    ] {
+        assert_eq!(deflated(&bytes, 5), (seen, Ok(())), "{bytes:02x?}");
+    }
+    for (bytes, code) in [
+        (text(0xc1, &[0x06]), 1002),
+        (text(0xc1, b""), 1002),
+        ([text(0x41, &hello[..3]), text(0xc0, &hello[3..])].concat(), 1002),
+        ([text(0x41, &hello), text(0xc1, &hello)].concat(), 1002),
+        (text(0xc9, b""), 1002),
+        (text(0xc1, &[0x00, 0x02, 0x00, 0xfd, 0xff, 0xe2, 0x82, 0x00]), 1007),
+        // Six bytes; more compressed ones than five could ever need.
+        (text(0xc1, &[0x00, 0x06, 0x00, 0xf9, 0xff, b'a', b'b', b'c', b'd', b'e', b'f', 0x00]), 1009),
+        (text(0xc1, &[0; 22]), 1009),
+        ([text(0x41, &[0; 11]), text(0x00, &[0; 11])].concat(), 1009),
+    ] {
+        let outcome = deflated(&bytes, 5).1;
+        assert_eq!(outcome.map_err(|fault| fault.close_code()), Err(code), "{bytes:02x?}");
+    }
+    // Nothing of it is allowed where it was not agreed on.
+    assert_eq!(both(&text(0xc1, &hello), 5).1.unwrap_err().close_code(), 1002);
+}
+
+#[test]
+fn nothing_is_inflated_for_one_who_does_not_listen() {
+    struct Deaf;
+    impl Sink for Deaf {
+        fn limit(&self) -> usize {
+            100
+        }
+        fn listens(&self) -> bool {
+            false
+        }
+        fn item(&mut self, item: Item<'_>) -> Flow {
+            panic!("{item:?}")
+        }
+        fn empty_fragment(&mut self) -> Flow {
+            Flow::Go
+        }
+    }
+    let mut inflater = Inflater::default();
+    let mut assembler = Assembler::default();
+    // It would not even inflate.
+    let mut bytes = [frame(0xc1, &[6], KEY), frame(0x41, &[6], KEY), frame(0x80, &[6], KEY)].concat();
+    assert_eq!(assembler.feed(&mut bytes, Some(&mut inflater), &mut Deaf), Ok(()));
+    assert!(assembler.is_idle());
+}
+
 #[test]
 fn refuses_sequences() {
     let text = |first: u8, payload: &[u8]| frame(first, payload, KEY);
