@@ -227,7 +227,7 @@ mod tests {
     fn class(role: u8, subscribed: u8) -> Kind {
         let viewer =
             ViewerClass { role: Role(role / 2), subscribed: Mask::only(subscribed), keyed: Mask::EMPTY };
-        Kind { viewer, deflates: role % 2 == 0 }
+        Kind { viewer, deflates: role.is_multiple_of(2) }
     }
 
     proptest! {
