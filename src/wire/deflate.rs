@@ -107,6 +107,11 @@ impl Inflating {
     }
 }
 
+/// Room in which every compressed message ends: nine bits a byte at most, and what surrounds them.
+fn room_for(len: usize) -> usize {
+    len + len / 8 + 64
+}
+
 /// Compresses one message after the other.
 #[derive(Debug, Default)]
 pub struct Deflater(Option<Box<Deflating>>);
@@ -127,13 +132,18 @@ impl Deflater {
         deflating.stream.reset();
         out.clear();
         out.shrink_to(KEPT_ROOM);
-        out.reserve(message.len() + TAIL.len());
+        out.reserve(room_for(message.len()));
         let status = deflating.stream.compress_vec(message, out, FlushCompress::Sync);
-        // Where the room was too small, something may be missing, and nothing would be gained.
         let is_whole = status.is_ok()
             && deflating.stream.total_in() == message.len() as u64
             && out.len() < out.capacity();
-        let payload = out.strip_suffix(&TAIL).filter(|_| is_whole)?;
+        if !is_whole {
+            // One that still holds output must not be used again: zlib-rs 0.6.8 keeps its place in that over
+            // a reset, and panics when a later message needs the room.
+            self.0 = None;
+            return None;
+        }
+        let payload = self.0.as_ref()?.out.strip_suffix(&TAIL)?;
         (payload.len() < message.len()).then_some(payload)
     }
 }
@@ -208,6 +218,29 @@ mod tests {
         assert_eq!(inflater.inflate(&bomb, 4 << 20).map(<[u8]>::len), Ok(4 << 20));
         inflater.inflate(&[0], LIMIT).unwrap();
         assert!(inflater.0.as_ref().unwrap().out.capacity() <= KEPT_ROOM);
+    }
+
+    /// Found by the Autobahn suite, 12.2.11: a compressor that was left with output in it.
+    #[test]
+    fn what_does_not_become_shorter_leaves_nothing_behind() {
+        let noise = |len: u32| {
+            let mut x = 1u32;
+            let mut next = || {
+                x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (x >> 24) as u8
+            };
+            (0..len).map(|_| next()).collect::<Vec<u8>>()
+        };
+        let mut codec = Codec::default();
+        for round in 0..40 {
+            for len in [100, 5_000, 60_000, 70_000 + round, 200_000] {
+                assert_eq!(codec.deflater.deflate(&noise(len)), None, "{len}");
+                assert!(codec.deflater.0.is_some(), "there was room for {len}");
+            }
+            let text = b"a text that is said ".repeat(9_000);
+            let payload = codec.deflater.deflate(&text).unwrap();
+            assert_eq!(codec.inflater.inflate(payload, text.len()), Ok(&text[..]));
+        }
     }
 
     proptest! {
