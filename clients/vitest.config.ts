@@ -4,6 +4,7 @@ const source = (path: string) => new URL(`./src/${path}`, import.meta.url).pathn
 
 const alias = [
   { find: /^omnicast$/, replacement: source('client/index.ts') },
+  { find: /^omnicast\/tabs$/, replacement: source('tabs/index.ts') },
   { find: /^omnicast\/server$/, replacement: source('server/index.ts') },
   { find: /^omnicast\/react$/, replacement: source('react/index.ts') },
   { find: /^omnicast\/react\/(.+)$/, replacement: `${source('react/components')}/$1` },
