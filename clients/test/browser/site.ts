@@ -5,7 +5,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
 import type { Node } from '../node/node.js';
 
 /** The origin of the pages, in the browser; where it leads is of the system's choice. */
@@ -60,7 +60,7 @@ export class Site {
 
   static async open(): Promise<Site> {
     const { outputFiles } = await build({
-      entryPoints: ['dashboard', 'basic', 'session', 'blank'].map((name) => file(`pages/${name}.tsx`)),
+      entryPoints: ['dashboard', 'basic', 'session', 'blank', 'tabs'].map((name) => file(`pages/${name}.tsx`)),
       outdir: '/',
       bundle: true,
       format: 'esm',
@@ -98,9 +98,14 @@ export class Site {
     this.isOpen = true;
   }
 
+  /** A browser of its own, as it were: pages of one share what a browser's tabs do. */
+  context(): Promise<BrowserContext> {
+    return this.browser.newContext({ viewport: { width: 980, height: 640 }, deviceScaleFactor: 2 });
+  }
+
   /** A new page, with all that it says on its console and all that it fails at. */
-  async page(name: string): Promise<Page & { said: string[] }> {
-    const context = await this.browser.newContext({ viewport: { width: 980, height: 640 }, deviceScaleFactor: 2 });
+  async page(name: string, among?: BrowserContext): Promise<Page & { said: string[] }> {
+    const context = among ?? (await this.context());
     const page = await context.newPage();
     const said: string[] = [];
     page.on('console', (message) => said.push(message.text()));

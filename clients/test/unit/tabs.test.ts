@@ -330,6 +330,35 @@ describe('a tab', () => {
     expect(subscriptions(browser)).toEqual([{ orders: undefined }]);
   });
 
+  it('gets all in order while others are replayed what they missed, one after the other', async () => {
+    const [browser, a, b, c] = (await live(3)) as [Browser, Tab, Tab, Tab];
+    a.client.subscribe('products');
+    b.freeze();
+    c.freeze();
+    await browser.settle();
+    const { node } = browser;
+    node.post('orders');
+    await browser.settle();
+    node.steps = 0;
+    b.thaw();
+    await browser.pass(200);
+    node.post('products');
+    node.post('orders');
+    // The replay, and nothing of what has come meanwhile.
+    node.steps = 2;
+    await browser.pass(100);
+    expect(b.told).toEqual(['recovered 1']);
+    node.steps = 0;
+    c.thaw();
+    await browser.pass(200);
+    // Another replay, which is ahead of that.
+    node.steps = 4;
+    await browser.pass(100);
+    node.steps = Infinity;
+    await browser.pass(2_000);
+    expect([a.ids, b.ids, c.ids]).toEqual([[1, 2, 3], [1, 3], [1, 3]]);
+  });
+
   it('is not harmed by one whose position is too old', async () => {
     const [browser, a, b, c] = (await live(3)) as [Browser, Tab, Tab, Tab];
     c.freeze();

@@ -96,6 +96,7 @@ class Connection {
   /** One event of a replay, of what came meanwhile, or live; `false` = there is none. */
   step(): boolean {
     const { log } = this.node;
+    if (this.#isBehind && (this.node.steps -= 1) < 0) return false;
     const [replay] = this.#replays;
     if (replay) {
       const event = log[replay.after];
@@ -132,6 +133,8 @@ export class FakeNode {
   /** Positions before it are not held any more. */
   oldest = 0;
   allowed: readonly string[] = NAMESPACES;
+  /** How many more steps it makes with connections that are behind. */
+  steps = Infinity;
   refuses: (type: string, data: object) => boolean = () => false;
   readonly connections = new Map<FakeSocket, Connection>();
 
