@@ -234,7 +234,9 @@ impl Client {
         let stream = &mut self.stream;
         if let Some(replay) = stream.replays.front_mut() {
             replay.persons.push(old.clone());
-        } else if stream.behind {
+        }
+        // Also under a replay: what that does not bring was passed over before it, or is behind it.
+        if stream.behind {
             stream.persons.push(old.clone());
         }
     }
