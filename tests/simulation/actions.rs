@@ -94,7 +94,7 @@ impl World {
                 Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
             // Every third: one more choice on the tape would give all seeds another meaning.
-            let offer = if self.clients.len() % 3 == 0 { OFFER } else { "" };
+            let offer = if self.clients.len().is_multiple_of(3) { OFFER } else { "" };
             client.request(&format!("{UPGRADE}{offer}\r\n"), Say::Upgrade);
         }
         self.clients.push(client);
