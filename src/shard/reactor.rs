@@ -1,4 +1,4 @@
-//! The loop of a shard: the only one that reads client sockets, which are in [`crate::shard::sockets`].
+//! The loop of a shard: the only one that reads client sockets, which are in `shard::sockets`.
 //!
 //! ```text
 //! turn: poll → now → drain mail → read, accept → fire deadlines → report → flush → ask → retire → report
