@@ -21,6 +21,21 @@ fn base64url(bytes: &[u8]) -> String {
     text
 }
 
+/// The bytes of what is base64url, up to the first character that is not.
+fn unbase64url(text: &str) -> Vec<u8> {
+    let digit = |b: u8| match b {
+        b'A'..=b'Z' => Some(b - b'A'),
+        b'a'..=b'z' => Some(b - b'a' + 26),
+        b'0'..=b'9' => Some(b - b'0' + 52),
+        b'-' => Some(62),
+        b'_' => Some(63),
+        _ => None,
+    };
+    let bits = text.bytes().map_while(digit).flat_map(|six| (0..6).rev().map(move |i| six >> i & 1));
+    let bits: Vec<u8> = bits.collect();
+    bits.chunks_exact(8).map(|byte| byte.iter().fold(0, |value, bit| value << 1 | bit)).collect()
+}
+
 fn sign(message: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
     base64url(hmac::sign(&key, message.as_bytes()).as_ref())
@@ -43,7 +58,10 @@ fn ask(gate: &Gate, token: &str) -> bool {
             false
         }
         Err(AuthFault::Refused { detail }) => {
-            assert!(detail.len() < 1000 && !detail.contains(SECRET), "{detail}");
+            assert!(detail.len() < 1000, "{detail}");
+            // One who says the secret hears it again: a fuzzer finds it in comparisons.
+            let said = String::from_utf8_lossy(&unbase64url(token)).contains(SECRET);
+            assert!(said || !detail.contains(SECRET), "{detail}");
             false
         }
     }
