@@ -2,7 +2,7 @@
 //! same run, driven by the same generator (`omnicast bench`), and every figure of the node is quoted as a ratio.
 //!
 //! ```text
-//! cargo bench --bench floor                          # everything, about ten minutes
+//! cargo bench --bench floor                          # everything, about six minutes
 //! cargo bench --bench floor -- --only closed,posts   # some rows
 //! cargo bench --bench floor -- --connections 2000 --rounds 5 --raw runs.json
 //! ```
