@@ -262,7 +262,11 @@ fn growth(options: &Options, runs: &mut Runs, backwards: bool) {
         let alone = format!("--connections {clients} --scenario burst --burst 500 --bursts {events}");
         for (name, option) in [("user", "--to-one".to_owned()), ("key", format!("--keys {clients}"))] {
             let figure = format!("{figure} {name}");
-            runs.turn(&[("node", NODE)], backwards, &format!("{alone} {option}"), &[(&figure, CPU)]);
+            let sides: &[(&str, Side)] = match name {
+                "user" => &[("floor", Side::FloorToOne), ("node", NODE)],
+                _ => &[("node", NODE)],
+            };
+            runs.turn(sides, backwards, &format!("{alone} {option}"), &[(&figure, CPU)]);
         }
     }
 }
@@ -282,8 +286,13 @@ fn print_growth(options: &Options, runs: &Runs, out: &mut Vec<Vec<String>>) {
         let of = |size: &str| median(runs.values(&format!("{size} {figure}"), "node"));
         let pair = of("more").zip(of("less"));
         let text = pair.map_or("-".into(), |(more, less)| format!("{more:.2} / {less:.2}"));
-        let ratio = pair.map(|(more, less)| more / less);
-        out.push(vec![name, "-".into(), text, cell(ratio), "1.00".into()]);
+        // Both sides write to one client of many, so the floor's growth is the kernel's.
+        let of = |size: &str| median(runs.values(&format!("{size} user"), "floor"));
+        let floor = of("more").zip(of("less"));
+        let floor_text = floor.map_or("-".into(), |(more, less)| format!("{more:.2} / {less:.2}"));
+        let growth = |pair: Option<(f64, f64)>| pair.map(|(more, less)| more / less);
+        let ratio = growth(pair).zip(growth(floor)).map(|(node, floor)| node / floor);
+        out.push(vec![name, floor_text, text, cell(ratio), "1.00".into()]);
     }
 }
 

@@ -1,7 +1,8 @@
 //! The floor: upgrade whoever comes, then write every message to every socket with one bare call each. No rights, no
 //! heartbeat, no limits, no queue.
 //!
-//! Who upgrades at `/publish` is the publisher: what it sends, as messages of a WebSocket, goes to all others.
+//! Who upgrades at `/publish` is the publisher: what it sends, as messages of a WebSocket, goes to all others, or
+//! where that is asked for to one after the other, by the number that each says in a pong.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -24,14 +25,18 @@ enum Gather {
     Each(usize),
     /// All that have arrived, in one write.
     Arrived,
+    /// Not at all: each frame goes to the next client, and nobody else.
+    ToOne,
 }
 
-/// Serves until it is killed: `THREADS GATHER`, where a `GATHER` of 0 is all that have arrived.
+/// Serves until it is killed: `THREADS GATHER`, where `GATHER` is a number of frames, 0 for all that have arrived,
+/// or `one` for each to one client.
 pub fn serve(arguments: &[String]) -> ! {
     let [threads, gather] = arguments else { panic!("THREADS GATHER") };
-    let gather = match gather.parse().expect("a number") {
-        0 => Gather::Arrived,
-        n => Gather::Each(n),
+    let gather = match gather.as_str() {
+        "one" => Gather::ToOne,
+        "0" => Gather::Arrived,
+        n => Gather::Each(n.parse().expect("a number")),
     };
     let mut lines = Vec::new();
     let mut parts = Vec::new();
@@ -49,7 +54,8 @@ pub fn serve(arguments: &[String]) -> ! {
     for (index, (listener, poll, inbox)) in parts.into_iter().enumerate() {
         let mut others = lines.clone();
         others.remove(index);
-        let floor = Floor { poll, peers: Vec::new(), free: Vec::new(), others, inbox, gather };
+        let (peers, free, numbers) = (Vec::new(), Vec::new(), Vec::new());
+        let floor = Floor { poll, peers, free, numbers, next: 0, others, inbox, gather };
         std::thread::spawn(move || floor.run(listener));
     }
     loop {
@@ -86,6 +92,10 @@ struct Floor {
     poll: Poll,
     peers: Vec<Option<Peer>>,
     free: Vec<usize>,
+    /// Where in `peers` each client is, by its number.
+    numbers: Vec<usize>,
+    /// Whose turn it is, where each frame goes to one.
+    next: usize,
     others: Vec<Line>,
     inbox: Receiver<Arc<[u8]>>,
     gather: Gather,
@@ -111,9 +121,16 @@ impl Floor {
             while let Some(used) = take_frame(&mut published[at..], &mut batch) {
                 at += used;
                 count += 1;
-                if matches!(self.gather, Gather::Each(n) if n == count) {
-                    self.send(&batch);
-                    (batch, count) = (Vec::new(), 0);
+                match self.gather {
+                    Gather::Each(n) if n == count => {
+                        self.send(&batch);
+                        (batch, count) = (Vec::new(), 0);
+                    }
+                    Gather::ToOne => {
+                        self.send_next(&batch);
+                        batch.clear();
+                    }
+                    _ => {}
                 }
             }
             published.drain(..at);
@@ -130,7 +147,7 @@ impl Floor {
                         self.write(&handed);
                     }
                 }
-                Gather::Each(_) => {
+                Gather::Each(_) | Gather::ToOne => {
                     batch = handed;
                     while let Ok(more) = self.inbox.try_recv() {
                         self.write(&more);
@@ -158,6 +175,13 @@ impl Floor {
                     match peer.role {
                         Role::New => upgrade(peer, &buffer[..n]),
                         Role::Publisher => published.extend_from_slice(&buffer[..n]),
+                        Role::Reader if matches!(self.gather, Gather::ToOne) => {
+                            let mut pong = Vec::new();
+                            take_frame(&mut buffer[..n], &mut pong).expect("a reader says its number");
+                            let number = pong.last_chunk().copied().map_or(0, u32::from_be_bytes) as usize;
+                            self.numbers.resize(self.numbers.len().max(number + 1), usize::MAX);
+                            self.numbers[number] = index;
+                        }
                         Role::Reader => {}
                     }
                     if n < buffer.len() {
@@ -192,13 +216,23 @@ impl Floor {
 
     fn write(&self, bytes: &[u8]) {
         for peer in self.peers.iter().flatten().filter(|peer| peer.role == Role::Reader) {
-            match (&peer.socket).write(bytes) {
-                Ok(n) => {
-                    assert_eq!(n, bytes.len(), "the floor does not queue: its readers must be fast enough")
-                }
-                Err(e) => assert_ne!(e.kind(), ErrorKind::WouldBlock, "the floor does not queue"),
-            }
+            write_one(peer, bytes);
         }
+    }
+
+    fn send_next(&mut self, bytes: &[u8]) {
+        let index = self.numbers[self.next];
+        self.next = (self.next + 1) % self.numbers.len();
+        if let Some(peer) = &self.peers[index] {
+            write_one(peer, bytes);
+        }
+    }
+}
+
+fn write_one(peer: &Peer, bytes: &[u8]) {
+    match (&peer.socket).write(bytes) {
+        Ok(n) => assert_eq!(n, bytes.len(), "the floor does not queue: its readers must be fast enough"),
+        Err(e) => assert_ne!(e.kind(), ErrorKind::WouldBlock, "the floor does not queue"),
     }
 }
 

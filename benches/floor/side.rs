@@ -13,6 +13,8 @@ pub enum Side {
     Node(usize),
     /// The floor with so many threads, and so many frames in a write; 0: all that have arrived.
     Floor(usize, usize),
+    /// The floor with one thread, where each event goes to one client.
+    FloorToOne,
 }
 
 impl Side {
@@ -26,8 +28,11 @@ impl Side {
                 command.args(["--spawn", "--shards", &shards.to_string()]);
                 None
             }
-            Side::Floor(threads, gather) => {
-                let (floor, url) = Floor::start(threads, gather);
+            Side::Floor(..) | Side::FloorToOne => {
+                let (floor, url) = match self {
+                    Side::Floor(threads, gather) => Floor::start(threads, &gather.to_string()),
+                    _ => Floor::start(1, "one"),
+                };
                 command.args(["--bare", &url, "--pid", &floor.0.id().to_string()]);
                 Some(floor)
             }
@@ -45,9 +50,9 @@ impl Side {
 struct Floor(Child);
 
 impl Floor {
-    fn start(threads: usize, gather: usize) -> (Floor, String) {
+    fn start(threads: usize, gather: &str) -> (Floor, String) {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--serve", &threads.to_string(), &gather.to_string()])
+            .args(["--serve", &threads.to_string(), gather])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

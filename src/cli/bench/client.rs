@@ -202,9 +202,10 @@ impl Client {
             }
             identity => {
                 // A client that has said something acknowledges what it gets later and less often, at the
-                // cost of its server. So those of a server without words say one that no server answers.
+                // cost of its server. So those of a server without words say one that no server answers:
+                // their number, big-endian.
                 if identity.is_none() && self.goal != Goal::Upgraded {
-                    client_frame(10, b"here", desk.out);
+                    client_frame(10, &self.index.to_be_bytes(), desk.out);
                 }
                 self.phase = Phase::Live;
             }
