@@ -181,6 +181,7 @@ fn config() -> Config {
         rate_abuse: 20,
         message_bytes_max: 64 << 10,
         deflate_min_bytes: None,
+        batch_window_ms: 0,
         backlog_bytes_max: 1 << 20,
         keys_max: 1_024,
         drain_timeout_ms: 10_000,

@@ -50,6 +50,8 @@ pub struct Config {
     /// Compression is agreed to where a client offers it; events of that many bytes and more are compressed.
     /// `None`: it never is.
     pub deflate_min_bytes: Option<usize>,
+    /// From the beginning of one pass over the connections to that of the next, at least.
+    pub batch_window_ms: u64,
     /// Unsent bytes of one connection.
     pub backlog_bytes_max: usize,
     /// Entities one connection may ask for.
@@ -87,6 +89,7 @@ impl Config {
             rate_abuse: 20,
             message_bytes_max: 64 << 10,
             deflate_min_bytes: None,
+            batch_window_ms: 0,
             backlog_bytes_max: 1 << 20,
             keys_max: 1_024,
             drain_timeout_ms: 10_000,

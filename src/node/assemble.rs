@@ -49,6 +49,7 @@ pub fn config(settings: &Settings, epoch: &str) -> Result<Config, String> {
         rate_abuse: settings.rate_abuse,
         message_bytes_max: settings.max_message_bytes,
         deflate_min_bytes: settings.compression.then_some(settings.compression_threshold_bytes),
+        batch_window_ms: settings.batch_window_ms,
         backlog_bytes_max: settings.max_backlog_bytes,
         keys_max: settings.max_keys,
         drain_timeout_ms: settings.drain_timeout_ms,

@@ -107,6 +107,8 @@ pub struct Settings {
     pub compression: bool,
     /// `WS_COMPRESSION_THRESHOLD`.
     pub compression_threshold_bytes: usize,
+    /// `WS_BATCH_WINDOW`.
+    pub batch_window_ms: u64,
     /// `WS_MAX_BACKLOG`.
     pub max_backlog_bytes: usize,
     /// `WS_MAX_KEYS`.
@@ -196,6 +198,7 @@ impl Settings {
             max_message_bytes: given.number("WS_MAX_MESSAGE_SIZE")?,
             compression: given.switch("WS_COMPRESSION")?,
             compression_threshold_bytes: given.number("WS_COMPRESSION_THRESHOLD")?,
+            batch_window_ms: given.number("WS_BATCH_WINDOW")?,
             max_backlog_bytes: given.number("WS_MAX_BACKLOG")?,
             max_keys: given.number("WS_MAX_KEYS")?,
             presence_grace_ms: given.number("WS_PRESENCE_GRACE")?,
@@ -317,6 +320,7 @@ mod tests {
             ("WS_RATE_ABUSE", s.rate_abuse.into()),
             ("WS_MAX_MESSAGE_SIZE", s.max_message_bytes as u64),
             ("WS_COMPRESSION_THRESHOLD", s.compression_threshold_bytes as u64),
+            ("WS_BATCH_WINDOW", s.batch_window_ms),
             ("WS_MAX_BACKLOG", s.max_backlog_bytes as u64),
             ("WS_MAX_KEYS", s.max_keys as u64),
             ("WS_PRESENCE_GRACE", s.presence_grace_ms),
@@ -360,6 +364,7 @@ mod tests {
             20,
             65_536,
             1024,
+            0,
             1_048_576,
             1024,
             5000,

@@ -96,7 +96,14 @@ impl Core {
             ((now.mono * slices / interval + 1) * interval).div_ceil(slices) - now.mono
         });
         let drain = self.drain.as_ref().filter(|_| !self.conns.is_empty()).map(|_| BEAT_SLICE_MS_MIN);
-        mono.chain(wall).chain(beat).chain(drain).min().unwrap_or(WALL_CHECK_MS).min(WALL_CHECK_MS)
+        let batch = self.sweep.waits_until(now.mono).map(|due| due - now.mono);
+        mono.chain(wall)
+            .chain(beat)
+            .chain(drain)
+            .chain(batch)
+            .min()
+            .unwrap_or(WALL_CHECK_MS)
+            .min(WALL_CHECK_MS)
     }
 
     fn phase_of(&self, id: Id) -> Option<Phase> {
@@ -219,6 +226,8 @@ impl Core {
         let even_ms = self.config.drain_timeout_ms * drain.done / drain.total.max(1);
         drain.done += 1;
         let slot_ms = self.return_slot(even_ms);
+        // What was published before it has to leave it still gets.
+        self.catch_up_if_sweeping(id, now);
         self.close(id, Ending::GoingAway, RETURN_MS_MIN + slot_ms, now);
     }
 }

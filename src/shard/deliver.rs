@@ -195,9 +195,10 @@ impl Core {
 
     /// Goes on with the sweep for one turn's share. `true`: it is not done.
     fn sweep_on(&mut self, wires: &mut impl Wires, now: Now) -> bool {
-        if self.sweep.is_empty() {
+        if self.sweep.is_empty() || self.sweep.waits_until(now.mono).is_some() {
             return false;
         }
+        self.sweep.begin(now.mono + self.config.batch_window_ms);
         let mut writes = 0;
         while let Some(stop) = self.sweep.leg(self.columns.width()) {
             let mut slot = self.sweep.cursor();

@@ -174,7 +174,7 @@ impl Core {
         });
     }
 
-    fn catch_up_if_sweeping(&mut self, id: Id, now: Now) {
+    pub(super) fn catch_up_if_sweeping(&mut self, id: Id, now: Now) {
         if !self.sweep.is_empty() && self.conns.get(id).is_some() {
             self.catch_up(id.slot, now);
         }

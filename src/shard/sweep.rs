@@ -12,6 +12,9 @@
 //!            e1^   ^e2           e2 joined at 5: goes with e1 to 5…9 and 0 1, then alone to 2 3 4
 //! ```
 //!
+//! Where a window for gathering is set, so much time lies between the beginnings of two passes: the first
+//! event after a silence leaves at once, those that follow it closely leave together.
+//!
 //! Viewers of one class get the same events, so the bytes they get are gathered once per
 //! outcome of the filter, not per connection.
 
@@ -61,6 +64,10 @@ pub struct Sweep {
     bytes: usize,
     lap: u64,
     cursor: u32,
+    /// Whether a pass has begun and is not over.
+    moves: bool,
+    /// Monotonic ms before which the next pass does not begin, as long as there is room for more.
+    begins_at: u64,
     /// Changes with the travellers; outcomes of another edition are void.
     edition: u64,
     by_class: Vec<(u64, Outcome)>,
@@ -79,6 +86,22 @@ impl Sweep {
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.travellers.len() < EVENTS_MAX && self.bytes < BYTES_MAX
+    }
+
+    /// When the next pass begins, in monotonic ms, if there is something that waits for that at `now`.
+    #[must_use]
+    pub fn waits_until(&self, now: u64) -> Option<u64> {
+        let waits = !self.moves && now < self.begins_at && !self.is_empty() && self.has_room();
+        waits.then_some(self.begins_at)
+    }
+
+    /// A pass begins, or goes on; the next one begins at `next_at` (monotonic ms) or later, but for one that
+    /// takes up what this one had no room for.
+    pub fn begin(&mut self, next_at: u64) {
+        if !self.moves {
+            self.moves = true;
+            self.begins_at = if self.has_room() { next_at } else { 0 };
+        }
     }
 
     /// An event joins where the cursor stands.
@@ -154,6 +177,7 @@ impl Sweep {
     /// Drops what was gathered, so that it does not outlive its use.
     pub fn rest(&mut self) {
         debug_assert!(self.travellers.is_empty());
+        self.moves = false;
         self.by_choice.clear();
         self.by_class.clear();
     }
@@ -241,6 +265,31 @@ mod tests {
     /// Compresses whatever is asked for.
     fn press() -> Press {
         Press::new(0, Arc::default())
+    }
+
+    #[test]
+    fn the_next_pass_waits_while_there_is_room() {
+        let mut sweep = Sweep::default();
+        let mut columns = Columns::default();
+        let mut walk = |sweep: &mut Sweep| walk(sweep, &mut columns, &mut [], &mut [], 9);
+        sweep.join(envelope(1, 1, 0, None));
+        assert_eq!(sweep.waits_until(0), None, "the first leaves at once");
+        sweep.begin(30);
+        sweep.join(envelope(2, 1, 0, None));
+        assert_eq!(sweep.waits_until(0), None, "it is under way");
+        sweep.begin(40);
+        walk(&mut sweep);
+        assert_eq!(sweep.waits_until(0), None, "nothing waits");
+        for position in 3..=EVENTS_MAX as u64 + 2 {
+            sweep.join(envelope(position, 1, 0, None));
+            let has_room = position < EVENTS_MAX as u64 + 2;
+            assert_eq!(sweep.waits_until(29), has_room.then_some(30), "{position}");
+            assert_eq!(sweep.waits_until(30), None);
+        }
+        sweep.begin(59);
+        walk(&mut sweep);
+        sweep.join(envelope(999, 1, 0, None));
+        assert_eq!(sweep.waits_until(0), None, "what had no room goes on at once");
     }
 
     /// Who lives in the slots: a class, or one who is served by itself.

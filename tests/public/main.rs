@@ -20,3 +20,4 @@ mod session;
 #[cfg(feature = "tls")]
 mod tls;
 mod tokens;
+mod window;

@@ -14,6 +14,7 @@
 //! | `WS_PING_INTERVAL`, `WS_PONG_TIMEOUT` | `public` |
 //! | `WS_RATE_LIMIT`, `WS_RATE_ABUSE`, `WS_MAX_MESSAGE_SIZE`, `WS_MAX_BACKLOG`, `WS_MAX_KEYS` | `public` |
 //! | `WS_COMPRESSION`, `WS_COMPRESSION_THRESHOLD` | `public` (`compression`) |
+//! | `WS_BATCH_WINDOW` | `public` (`window`) |
 //! | `WS_PRESENCE_GRACE` | `operate::counts_are_true_at_the_moment_of_asking`, `public` |
 //! | `WS_HISTORY_EVENTS`, `WS_HISTORY_BYTES` | `history::a_gap_in_the_history_is_announced` |
 //! | `WS_IDEMPOTENCY_WINDOW` | `history::an_idempotency_key_is_forgotten_after_its_window` |

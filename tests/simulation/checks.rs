@@ -138,6 +138,7 @@ impl World {
         for wire in self.net.wires.iter_mut().flatten() {
             (wire.capacity, wire.moody) = (usize::MAX, false);
         }
+        self.now = self.now.plus(self.config.batch_window_ms);
         for _ in 0..3 {
             self.read_all();
             while self.turn() || !self.is_answered() {}

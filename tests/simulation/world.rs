@@ -58,6 +58,8 @@ pub struct World {
     pub pending: VecDeque<Fact>,
     pub online: BTreeMap<Box<str>, i64>,
     pub drained_at: Option<u64>,
+    /// When an event came to the shard last (monotonic ms).
+    pub taken_at: u64,
     /// When the wall clock jumped last (monotonic ms).
     pub jumped_at: u64,
     pub step_ms_max: u64,
@@ -91,6 +93,7 @@ impl World {
             rate_abuse: 20,
             message_bytes_max: 8192,
             deflate_min_bytes: Some(DEFLATE_MIN_BYTES),
+            batch_window_ms: [0, 0, 20, 500][rng.below(4)],
             backlog_bytes_max: [3_000, 10_000, 60_000][rng.below(3)],
             keys_max: 1024,
             drain_timeout_ms: DRAIN_TIMEOUT_MS,
@@ -148,6 +151,7 @@ impl World {
             pending: VecDeque::new(),
             online: BTreeMap::new(),
             drained_at: None,
+            taken_at: 0,
             jumped_at: 0,
             step_ms_max: [20, 300, 3_000][rng.below(3)],
             padding,
@@ -238,6 +242,7 @@ impl World {
             let fact = self.pending.pop_front().expect("each event has its fact");
             self.log.push(fact);
             self.core.handle_mail(mail, now);
+            self.taken_at = now.mono;
             taken += 1;
         }
         self.expire();
@@ -252,7 +257,8 @@ impl World {
         self.take_reports();
         self.core.check_invariants();
         if !more && self.rng.percent(15) {
-            let is_level = self.mailbox.is_empty() && self.is_answered();
+            let is_out = now.mono >= self.taken_at + self.config.batch_window_ms;
+            let is_level = self.mailbox.is_empty() && self.is_answered() && is_out;
             self.check_connections(is_level);
         }
         more || !self.mailbox.is_empty()

@@ -202,6 +202,8 @@ pub const SETTINGS: &[Setting] = settings! {
             "compress long events for clients that offer permessage-deflate, and take compressed messages of theirs";
         "WS_COMPRESSION_THRESHOLD" "compression-threshold" Number(0, 16 * MIB), "bytes", "1024", "event",
             "shorter events go out as they are";
+        "WS_BATCH_WINDOW" "batch-window" Number(0, 1_000), "ms", "0", "event",
+            "after an event has gone out, those of the next so many ms wait and go out together; 0 is never";
         "WS_MAX_BACKLOG" "max-backlog" Number(4 * KIB, GIB), "bytes", "1048576", "connection",
             "unsent bytes kept for a slow client, then 4103";
         "WS_MAX_KEYS" "max-keys" Number(1, 16_384), "keys", "1024", "connection",
