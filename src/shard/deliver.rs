@@ -195,12 +195,15 @@ impl Core {
 
     /// Goes on with the sweep for one turn's share. `true`: it is not done.
     fn sweep_on(&mut self, wires: &mut impl Wires, now: Now) -> bool {
-        if self.sweep.is_empty() || self.sweep.waits_until(now.mono).is_some() {
+        if self.sweep.is_empty() {
             return false;
         }
-        self.sweep.begin(now.mono + self.config.batch_window_ms);
         let mut writes = 0;
         while let Some(stop) = self.sweep.leg(self.columns.width()) {
+            if self.sweep.waits_until(now.mono).is_some() {
+                return false;
+            }
+            self.sweep.begin(now.mono + self.config.batch_window_ms);
             let mut slot = self.sweep.cursor();
             while slot < stop {
                 if writes >= self.sweep_writes_max {

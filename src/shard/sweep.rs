@@ -12,8 +12,9 @@
 //!            e1^   ^e2           e2 joined at 5: goes with e1 to 5…9 and 0 1, then alone to 2 3 4
 //! ```
 //!
-//! Where a window for gathering is set, so much time lies between the beginnings of two passes: the first
-//! event after a silence leaves at once, those that follow it closely leave together.
+//! A pass is once round the ring. Where a window for gathering is set, so much time lies between the
+//! beginnings of two of them: the first event after a silence leaves at once, those that follow it closely
+//! leave together.
 //!
 //! Viewers of one class get the same events, so the bytes they get are gathered once per
 //! outcome of the filter, not per connection.
@@ -64,8 +65,8 @@ pub struct Sweep {
     bytes: usize,
     lap: u64,
     cursor: u32,
-    /// Whether a pass has begun and is not over.
-    moves: bool,
+    /// Lap and slot where the pass began that is not over.
+    pass: Option<(u64, u32)>,
     /// Monotonic ms before which the next pass does not begin, as long as there is room for more.
     begins_at: u64,
     /// Changes with the travellers; outcomes of another edition are void.
@@ -88,18 +89,19 @@ impl Sweep {
         self.travellers.len() < EVENTS_MAX && self.bytes < BYTES_MAX
     }
 
-    /// When the next pass begins, in monotonic ms, if there is something that waits for that at `now`.
+    /// When the next pass begins, in monotonic ms, if it does not at `now`.
     #[must_use]
     pub fn waits_until(&self, now: u64) -> Option<u64> {
-        let waits = !self.moves && now < self.begins_at && !self.is_empty() && self.has_room();
+        let waits = self.pass.is_none() && now < self.begins_at && !self.is_empty() && self.has_room();
         waits.then_some(self.begins_at)
     }
 
-    /// A pass begins, or goes on; the next one begins at `next_at` (monotonic ms) or later, but for one that
-    /// takes up what this one had no room for.
+    /// A pass begins, if none is under way; the next one begins at `next_at` (monotonic ms) or later, but for one
+    /// that takes up what this one had no room for.
+    #[inline]
     pub fn begin(&mut self, next_at: u64) {
-        if !self.moves {
-            self.moves = true;
+        if self.pass.is_none() {
+            self.pass = Some((self.lap, self.cursor));
             self.begins_at = if self.has_room() { next_at } else { 0 };
         }
     }
@@ -122,18 +124,25 @@ impl Sweep {
         self.cursor = slot;
     }
 
-    /// Wraps the cursor at `width`, lets go of events that have been everywhere, and says how
-    /// far the cursor may go with the present travellers; `None` when none is left.
+    /// Wraps the cursor at `width`, lets go of events that have been everywhere, ends the pass where it is over,
+    /// and says how far the cursor may go with the present travellers; `None` when none is left.
     pub fn leg(&mut self, width: u32) -> Option<u32> {
         if self.cursor >= width {
             self.cursor = 0;
             self.lap += 1;
         }
+        let mut stop = width;
+        if let Some((lap, slot)) = self.pass.filter(|(lap, _)| self.lap > *lap) {
+            if self.lap > lap + 1 || self.cursor >= slot {
+                self.pass = None;
+            } else {
+                stop = slot.min(width);
+            }
+        }
         while let Some(t) = self.travellers.front() {
             let finished = self.lap > t.lap + 1 || (self.lap == t.lap + 1 && self.cursor >= t.slot);
             if !finished {
-                let stop = if self.lap == t.lap { width } else { t.slot.min(width) };
-                return Some(stop);
+                return Some(if self.lap == t.lap { stop } else { t.slot.min(stop) });
             }
             self.bytes -= t.envelope.frame.len();
             self.travellers.pop_front();
@@ -177,7 +186,7 @@ impl Sweep {
     /// Drops what was gathered, so that it does not outlive its use.
     pub fn rest(&mut self) {
         debug_assert!(self.travellers.is_empty());
-        self.moves = false;
+        self.pass = None;
         self.by_choice.clear();
         self.by_class.clear();
     }
@@ -269,27 +278,33 @@ mod tests {
 
     #[test]
     fn the_next_pass_waits_while_there_is_room() {
-        let mut sweep = Sweep::default();
-        let mut columns = Columns::default();
-        let mut walk = |sweep: &mut Sweep| walk(sweep, &mut columns, &mut [], &mut [], 9);
+        let (mut sweep, mut columns) = (Sweep::default(), Columns::default());
+        columns.widen(4);
+        (0..4).for_each(|slot| columns.enlist(slot, kind(0, 1)));
+        let life = Life { kind: kind(0, 1), since: 0, got: vec![] };
+        let (mut lives, mut seen) = (vec![life; 4], vec![0; 4]);
+        let mut walk = |sweep: &mut Sweep, budget, now| {
+            walk(sweep, &mut columns, &mut lives, &mut seen, budget, now);
+            lives.iter().map(|life| life.got.len()).collect::<Vec<_>>()
+        };
         sweep.join(envelope(1, 1, 0, None));
-        assert_eq!(sweep.waits_until(0), None, "the first leaves at once");
-        sweep.begin(30);
+        assert_eq!(walk(&mut sweep, 2, 10), [1, 1, 0, 0], "the first leaves at once");
         sweep.join(envelope(2, 1, 0, None));
-        assert_eq!(sweep.waits_until(0), None, "it is under way");
-        sweep.begin(40);
-        walk(&mut sweep);
-        assert_eq!(sweep.waits_until(0), None, "nothing waits");
-        for position in 3..=EVENTS_MAX as u64 + 2 {
+        assert_eq!(walk(&mut sweep, 9, 11), [1, 1, 2, 2], "who comes later goes with it to the end");
+        assert_eq!(sweep.waits_until(11), Some(10 + WINDOW), "and then waits");
+        sweep.join(envelope(3, 1, 0, None));
+        assert_eq!(walk(&mut sweep, 9, 10 + WINDOW - 1), [1, 1, 2, 2]);
+        assert_eq!(walk(&mut sweep, 9, 10 + WINDOW), [3, 3, 3, 3]);
+        assert_eq!(sweep.waits_until(10 + WINDOW), None, "nobody is left to wait");
+
+        for position in 4..EVENTS_MAX as u64 + 4 {
+            assert!(sweep.has_room());
             sweep.join(envelope(position, 1, 0, None));
-            let has_room = position < EVENTS_MAX as u64 + 2;
-            assert_eq!(sweep.waits_until(29), has_room.then_some(30), "{position}");
-            assert_eq!(sweep.waits_until(30), None);
         }
-        sweep.begin(59);
-        walk(&mut sweep);
+        assert_eq!(sweep.waits_until(0), None, "nobody waits who has no room");
+        assert_eq!(walk(&mut sweep, 9, 11 + WINDOW)[0], 3 + EVENTS_MAX);
         sweep.join(envelope(999, 1, 0, None));
-        assert_eq!(sweep.waits_until(0), None, "what had no room goes on at once");
+        assert_eq!(sweep.waits_until(0), None, "nor what had found none");
     }
 
     /// Who lives in the slots: a class, or one who is served by itself.
@@ -331,10 +346,24 @@ mod tests {
         Kind { viewer, deflates: role >= 3 }
     }
 
+    /// Ticks between two passes.
+    const WINDOW: u64 = 5;
+
     /// The walk of the shard's delivery, without sockets: at most `budget` slots.
-    fn walk(sweep: &mut Sweep, columns: &mut Columns, lives: &mut [Life], seen: &mut [u64], mut budget: u32) {
+    fn walk(
+        sweep: &mut Sweep,
+        columns: &mut Columns,
+        lives: &mut [Life],
+        seen: &mut [u64],
+        mut budget: u32,
+        now: u64,
+    ) {
         let mut press = press();
         while let Some(stop) = sweep.leg(columns.width()) {
+            if sweep.waits_until(now).is_some() {
+                return;
+            }
+            sweep.begin(now + WINDOW);
             let mut slot = sweep.cursor();
             while slot < stop {
                 if budget == 0 {
@@ -382,7 +411,7 @@ mod tests {
             let (mut sweep, mut columns) = (Sweep::default(), Columns::default());
             let (mut lives, mut seen): (Vec<Life>, Vec<u64>) = (vec![], vec![]);
             let mut due: Vec<Vec<u64>> = vec![];
-            let mut last = 0;
+            let (mut last, mut now) = (0, 0);
             for (role, subscribed) in first {
                 columns.widen(lives.len() as u32 + 1);
                 columns.enlist(lives.len() as u32, kind(role, subscribed));
@@ -391,6 +420,7 @@ mod tests {
                 due.push(vec![]);
             }
             for op in ops {
+                now += 1;
                 match op {
                     Op::Join { roles, namespace } if sweep.has_room() => {
                         last += 1;
@@ -405,7 +435,7 @@ mod tests {
                         sweep.join(envelope);
                     }
                     Op::Join { .. } => {}
-                    Op::Sweep(budget) => walk(&mut sweep, &mut columns, &mut lives, &mut seen, budget),
+                    Op::Sweep(budget) => walk(&mut sweep, &mut columns, &mut lives, &mut seen, budget, now),
                     Op::Widen { role, subscribed } => {
                         let slot = lives.len() as u32;
                         columns.widen(slot + 1);
@@ -427,7 +457,10 @@ mod tests {
                 }
                 columns.check_invariants();
             }
-            walk(&mut sweep, &mut columns, &mut lives, &mut seen, u32::MAX);
+            for _ in 0..3 {
+                now += WINDOW;
+                walk(&mut sweep, &mut columns, &mut lives, &mut seen, u32::MAX, now);
+            }
             prop_assert!(sweep.is_empty() && sweep.bytes == 0);
             for (slot, (life, due)) in lives.iter().zip(&due).enumerate() {
                 prop_assert_eq!(&life.got, due, "slot {}", slot);
