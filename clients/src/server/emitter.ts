@@ -4,6 +4,7 @@ import type { Catalogue, ShopCatalogue } from '../client/types.js';
 import { Emitted } from './emitted.js';
 import { type Envelope, envelope } from './envelope.js';
 import { EmitError, type Fault } from './error.js';
+import { checkOptions } from './options.js';
 import { createPoster, type Outcome } from './post.js';
 import type { EmitEvent, EmitOptions, Emitter, EmitterOptions } from './types.js';
 
@@ -39,6 +40,7 @@ interface Hold {
 }
 
 export function createEmitter<C extends Catalogue = ShopCatalogue>(options: EmitterOptions = {}): Emitter<C> {
+  checkOptions(options);
   const {
     maxQueue = 10_000,
     maxQueueBytes = 32 << 20,

@@ -49,4 +49,9 @@ export class EmitError extends Error {
     this.maybePublished = detail.maybePublished ?? false;
     this.retryAfterMs = detail.retryAfterMs;
   }
+
+  /** With the message, which JSON leaves out of an error otherwise. */
+  toJSON(): object {
+    return { ...this, message: this.message };
+  }
 }

@@ -3,6 +3,7 @@ import { Agent, type ClientRequest, type IncomingMessage, request as requestHttp
 import { Agent as SecureAgent, request as requestHttps } from 'node:https';
 import { EmitError, type Fault } from './error.js';
 import { refuseForeign, socketCandidates } from './locate.js';
+import { controlUrl } from './options.js';
 
 /** Longest answer that is read: the ids of the most events that one request may have. */
 const ANSWER_MAX = 16 << 20;
@@ -39,9 +40,6 @@ type Code = { code?: unknown };
 
 export function createPoster(address: Address): Poster {
   const { url, requestTimeout } = address;
-  if (url !== undefined && address.socketPath !== undefined) {
-    throw new TypeError('omnicast: give socketPath or url, not both');
-  }
   const { places, secure, token } = url === undefined ? overSocket(address.socketPath) : overTcp(url, address.token);
   const settings = { keepAlive: true, maxSockets: 1, maxFreeSockets: 1 };
   const agent = secure ? new SecureAgent(settings) : new Agent(settings);
@@ -132,8 +130,7 @@ function overSocket(named: string | undefined) {
 }
 
 function overTcp(url: string | URL, named: string | undefined) {
-  const { protocol, hostname, port, pathname, origin } = new URL(url);
-  if (protocol !== 'http:' && protocol !== 'https:') throw new TypeError(`omnicast: no address of a control API: ${url}`);
+  const { protocol, hostname, port, pathname, origin } = controlUrl(url);
   const token = named ?? process.env.WS_CONTROL_TOKEN;
   if (!token) throw new TypeError('omnicast: over TCP a node asks for a token: give `token`, or set WS_CONTROL_TOKEN');
   // Brackets are how a URL writes an IPv6 address, not how a socket takes it.

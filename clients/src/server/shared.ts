@@ -1,6 +1,7 @@
 // The one emitter of this process, for whoever does not want to pass one around.
 
 import { createEmitter } from './emitter.js';
+import { checkOptions } from './options.js';
 import { type ShopEvents, shopEvents } from './shop.js';
 import type { Emitter, EmitterOptions } from './types.js';
 
@@ -20,6 +21,8 @@ const shared = () => ((globalThis as { [KEY]?: Shared })[KEY] ??= { options: {} 
  * is looked for where its command line looks.
  */
 export function configureEmitter(options: EmitterOptions): void {
+  // Here rather than at the first event, where nobody would look for it.
+  checkOptions(options);
   const { emitter } = shared();
   (globalThis as { [KEY]?: Shared })[KEY] = { options };
   void emitter?.close();

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { EmitError } from 'omnicast/server';
+import { configureEmitter, createEmitter, EmitError } from 'omnicast/server';
 import { failure, gone, type Request, Wire } from './wire.js';
 
 const wires: Wire[] = [];
@@ -403,8 +403,29 @@ describe('the way to the node', () => {
 
   it('is named once, and rightly', async () => {
     const wire = await start();
-    expect(() => wire.emitter({ url: 'ws://127.0.0.1', token: 't' })).toThrow('no address');
+    for (const url of ['ws://127.0.0.1', '', 'localhost:3102', '10.0.0.5', 'http://', 'http://h:99999', '/run/control.sock']) {
+      const message = `omnicast: url must be like http://10.0.0.5:3102, not ${url}`;
+      expect(() => wire.emitter({ url, token: 't' })).toThrow(new TypeError(message));
+    }
     expect(() => wire.emitter({ url: 'http://127.0.0.1' })).toThrow('WS_CONTROL_TOKEN');
     expect(() => wire.emitter({ url: 'http://127.0.0.1', token: 't', socketPath: '/s' })).toThrow('not both');
+  });
+});
+
+describe('options', () => {
+  it('that do not exist are refused, and those that do are named', () => {
+    const message = /no option socketpath; there are socketPath, url, token, maxQueue,.* onError$/;
+    expect(() => createEmitter({ socketpath: '/run/node.sock' } as object)).toThrow(message);
+    expect(() => configureEmitter({ socketpath: '/run/node.sock' } as object)).toThrow(message);
+    expect(() => configureEmitter({ url: 'localhost:3102', token: 't' })).toThrow('url must be like');
+    // As a setting that is not set gives it.
+    void createEmitter({ socketPath: undefined, maxQueue: undefined }).close();
+  });
+});
+
+it('an error has its message in JSON', () => {
+  const error = new EmitError('wrong_type', 'data.total must be a number', { status: 422, faults: [low] });
+  expect(JSON.parse(JSON.stringify(error))).toMatchObject({
+    code: 'wrong_type', message: 'data.total must be a number', status: 422, faults: [low], maybePublished: false,
   });
 });
