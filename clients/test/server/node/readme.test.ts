@@ -1,6 +1,6 @@
 // The blocks of the README, as they stand there: all are checked by `tsc`, and those that can be are run.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { configureEmitter, getEmitter } from 'omnicast/server';
@@ -50,26 +50,42 @@ async function run(words: string, replaced: Record<string, string> = {}): Promis
   return said.mock.calls;
 }
 
-it('has types that hold', { timeout: 120_000 }, () => {
-  const hasReact = existsSync(join(ROOT, 'src/react/index.ts'));
-  const checked = blocks.filter(({ language }) => language === 'ts' || hasReact);
-  checked.forEach(({ language, code }, n) => writeFileSync(join(directory, `block-${n}.${language}`), `${code}\nexport {};\n`));
-  const configuration = {
-    extends: join(ROOT, 'tsconfig.json'),
-    compilerOptions: { noUnusedLocals: false, noUncheckedSideEffectImports: false, types: ['node'], typeRoots: [join(ROOT, 'node_modules/@types')] },
-    include: ['block-*'],
-    exclude: [],
-  };
-  writeFileSync(join(directory, 'tsconfig.json'), JSON.stringify(configuration));
-  const tsc = join(ROOT, 'node_modules/.bin/tsc');
-  let said = '';
+/** What `tsc` says of a project in this directory. */
+function check(project: string, configuration: object): string {
+  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify(configuration));
   try {
-    execFileSync(tsc, ['-p', directory], { encoding: 'utf8' });
+    execFileSync(join(ROOT, 'node_modules/.bin/tsc'), ['-p', project], { encoding: 'utf8' });
+    return '';
   } catch (failure) {
-    said = (failure as { stdout: string }).stdout;
+    return (failure as { stdout: string }).stdout;
   }
-  expect(said).toBe('');
-  expect(checked.length).toBeGreaterThanOrEqual(5);
+}
+
+const OPTIONS = { noUnusedLocals: false, noUncheckedSideEffectImports: false, types: ['node'], typeRoots: [join(ROOT, 'node_modules/@types')] };
+
+it('has types that hold', { timeout: 120_000 }, () => {
+  const project = mkdtempSync(join(directory, 'types-'));
+  blocks.forEach(({ language, code }, n) => writeFileSync(join(project, `block-${n}.${language}`), `${code}\nexport {};\n`));
+  expect(check(project, { extends: join(ROOT, 'tsconfig.json'), compilerOptions: OPTIONS, include: ['*'], exclude: [] })).toBe('');
+  expect(blocks.length).toBeGreaterThanOrEqual(5);
+});
+
+it('has types that hold without those of a browser', { timeout: 120_000 }, () => {
+  // As they are published: what is behind the declarations may use the browser.
+  const declared = mkdtempSync(join(directory, 'declared-'));
+  for (const part of ['tsconfig.build.json', 'tsconfig.server.json']) {
+    execFileSync(join(ROOT, 'node_modules/.bin/tsc'), ['-p', join(ROOT, part), '--emitDeclarationOnly', '--outDir', declared]);
+  }
+  const paths = Object.fromEntries(['client', 'tabs', 'server'].map((entry) => [
+    entry === 'client' ? 'omnicast' : `omnicast/${entry}`,
+    [join(declared, entry, 'index.d.ts')],
+  ]));
+  const project = mkdtempSync(join(directory, 'bare-'));
+  blocks.forEach(({ language, code }, n) => {
+    if (language === 'ts') writeFileSync(join(project, `block-${n}.ts`), `${code}\nexport {};\n`);
+  });
+  const compilerOptions = { ...OPTIONS, lib: ['ES2022'], paths, skipLibCheck: false };
+  expect(check(project, { extends: join(ROOT, 'tsconfig.json'), compilerOptions, include: ['*'], exclude: [] })).toBe('');
 });
 
 it('goes live in one minute', async () => {
