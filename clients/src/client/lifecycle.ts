@@ -115,6 +115,8 @@ const AWAKE_MS = 2_000;
 const RENEW_EVERY_MS = 5_000;
 /** Notice is given this long before a session ends. */
 const NOTICE_MS = 60_000;
+/** However short a session is. */
+const RENEW_LEAST_MS = 1_000;
 
 export const BORN: Life = {
   phase: 'idle',
@@ -229,8 +231,9 @@ function look(life: Life, world: World, woken: boolean): Step {
 function expiring(life: Life, world: World, input: { expiresAt: number }): Step {
   if (!world.renewable) return { life, effects: [] };
   // The clock of this machine may be wrong; the notice is not.
-  const left = Math.min(Math.max(input.expiresAt - world.now || 0, 0), NOTICE_MS);
-  return renewIn(life, world, Math.max((world.random() * left) / 2, life.renewedAt + RENEW_EVERY_MS - world.now));
+  const left = Math.max(Math.min(input.expiresAt - world.now, NOTICE_MS) || 0, 0);
+  const gap = Math.min(RENEW_EVERY_MS, Math.max(RENEW_LEAST_MS, (left || NOTICE_MS) / 2));
+  return renewIn(life, world, Math.max((world.random() * left) / 2, life.renewedAt + gap - world.now));
 }
 
 function renewIn(life: Life, world: World, wait: number): Step {

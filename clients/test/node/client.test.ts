@@ -105,6 +105,36 @@ describe('a session', () => {
     expect(reasons).toEqual(['connect', 'expiring']);
   });
 
+  it('of short tokens lasts as long as they are renewed', async () => {
+    node = await Node.start({ WS_JWT_SECRET: SECRET });
+    let asked = 0;
+    const client = node.client({
+      namespaces: ['orders'],
+      auth: () => {
+        asked += 1;
+        return token({ sub: 'u1', role: 'staff', sid: 's1', exp: Math.floor(Date.now() / 1_000) + 4 });
+      },
+    });
+    const { connectionId } = await client.connect();
+    await new Promise((resolve) => setTimeout(resolve, 10_000));
+    expect(client.status.getSnapshot()).toMatchObject({ phase: 'live', session: { connectionId } });
+    expect(asked).toBeLessThan(14);
+    expect(client.told).toEqual([]);
+  });
+
+  it('of a token that had expired is told, and begins with one that has not', async () => {
+    node = await Node.start({ WS_JWT_SECRET: SECRET });
+    let asked = 0;
+    const client = node.client({
+      auth: () => {
+        asked += 1;
+        return token({ sub: 'u1', role: 'staff', sid: 's1', exp: Math.floor(Date.now() / 1_000) + (asked < 3 ? -60 : 600) });
+      },
+    });
+    await client.connect();
+    expect(client.told).toEqual(['error token_expired', 'error token_expired']);
+  });
+
   it('that has ended begins anew with a fresh token', async () => {
     node = await Node.start({ WS_JWT_SECRET: SECRET });
     const reasons: string[] = [];

@@ -299,12 +299,20 @@ describe('a live connection', () => {
   });
 
   it('does not renew all the time where sessions are short', () => {
-    const { life: after } = step(life('live', { renewedAt: 99_000 }), world({ random: () => 0 }), {
-      type: 'expiring',
-      turn: 7,
-      expiresAt: 103_000,
-    });
-    expect(after.renewAt).toBe(104_000);
+    for (const [expiresAt, renewAt] of [
+      [130_000, 104_000],
+      [110_000, 104_000],
+      // So short that the fixed time would be too late.
+      [106_000, 102_000],
+      [103_000, 100_500],
+      [100_500, 100_000],
+      // By a clock that is wrong.
+      [50_000, 104_000],
+    ] as const) {
+      const input = { type: 'expiring', turn: 7, expiresAt } as const;
+      const { life: after } = step(life('live', { renewedAt: 99_000 }), world({ random: () => 0 }), input);
+      expect(after.renewAt, `${expiresAt}`).toBe(renewAt);
+    }
   });
 
   it('tries again where renewing failed', () => {
