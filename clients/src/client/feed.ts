@@ -39,11 +39,16 @@ export interface Claim {
   settle: ((error?: OmnicastError) => void) | undefined;
 }
 
+/** Of whatever catalogue. */
+interface Names {
+  readonly namespaces: readonly string[];
+}
+
 /** What comes out. */
 export interface Out {
   event(event: RawEvent): void;
-  gap(gap: Gap): void;
-  recovered(recovered: Recovered): void;
+  gap(gap: Pick<Gap, 'reason' | 'since'> & Names): void;
+  recovered(recovered: Pick<Recovered, 'replayed'> & Names): void;
   refused(error: OmnicastError): void;
 }
 
@@ -323,7 +328,7 @@ export function createFeed(out: Out, given: Position | null | undefined) {
     },
 
     /** A replay is over. */
-    caughtUp({ replayed }: Recovered): void {
+    caughtUp({ replayed }: Pick<Recovered, 'replayed'> & Names): void {
       if (!replay || !streaming) return;
       const { namespaces } = replay.data;
       replay = undefined;

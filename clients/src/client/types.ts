@@ -47,8 +47,8 @@ export interface Position {
 }
 
 /** Events were missed and cannot be had again: fetch the state anew. */
-export interface Gap {
-  readonly namespaces: readonly string[];
+export interface Gap<C extends Catalogue = ShopCatalogue> {
+  readonly namespaces: readonly NamespaceName<C>[];
   /** `epoch_changed`, `window_exceeded`, `bad_position`, or the code of an error that refused the return. */
   readonly reason: string;
   /** The position from which the events are missing. */
@@ -56,8 +56,8 @@ export interface Gap {
 }
 
 /** What was missed has been delivered. */
-export interface Recovered {
-  readonly namespaces: readonly string[];
+export interface Recovered<C extends Catalogue = ShopCatalogue> {
+  readonly namespaces: readonly NamespaceName<C>[];
   /** How many events that were. */
   readonly replayed: number;
 }
@@ -90,9 +90,9 @@ export interface Status {
 }
 
 /** The client's own events, beside those of the node. */
-export interface ClientEvents {
-  gap: Gap;
-  recovered: Recovered;
+export interface ClientEvents<C extends Catalogue = ShopCatalogue> {
+  gap: Gap<C>;
+  recovered: Recovered<C>;
   error: OmnicastError;
   status: Status;
 }
@@ -105,7 +105,7 @@ export type HandlerName<C extends Catalogue = ShopCatalogue> =
 
 /** What a handler of that name is given. */
 export type HandlerArgument<N, C extends Catalogue = ShopCatalogue> = N extends keyof ClientEvents
-  ? ClientEvents[N]
+  ? ClientEvents<C>[N]
   : N extends '*'
     ? LiveEvent<EventName<C>, C>
     : N extends EventName<C>

@@ -21,7 +21,7 @@ import type { Hub } from './hub.js';
  * client (`gap`, `recovered`, `error`, `status`) what there is to know.
  */
 export type WebSocketHandler<N, C extends Catalogue = ShopCatalogue> = N extends keyof ClientEvents
-  ? (what: ClientEvents[N]) => void
+  ? (what: ClientEvents<C>[N]) => void
   : (
       data: HandlerArgument<N, C> extends { readonly data: infer D } ? D : never,
       event: HandlerArgument<N, C>,

@@ -122,7 +122,7 @@ export function createKnowledge(client: OmnicastClient, enter: () => () => void)
       }),
       client.on('gap', ({ namespaces }) => {
         moment += 1;
-        if (namespaces.includes(namespace)) change({ gap: moment });
+        if (namespaces.some((name) => name === namespace)) change({ gap: moment });
       }),
       client.status.subscribe(look),
     ];

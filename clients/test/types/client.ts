@@ -55,7 +55,16 @@ client.on('*', (event) => {
 });
 
 // What happens to the client.
-client.on('gap', (gap) => same<typeof gap.reason, string>(true));
+client.on('gap', (gap) => {
+  same<typeof gap.reason, string>(true);
+  same<typeof gap.namespaces, readonly Namespace[]>(true);
+  // What was lost can be given to whatever takes namespaces.
+  client.subscribe(gap.namespaces);
+  createClient({ namespaces: gap.namespaces });
+  // @ts-expect-error: they are not to be changed
+  gap.namespaces.push('orders');
+});
+client.on('recovered', ({ namespaces }) => client.unsubscribe(namespaces));
 client.on('recovered', (recovered) => same<typeof recovered.replayed, number>(true));
 client.on('error', (error) => same<typeof error, OmnicastError>(true));
 client.on('status', (status) => same<typeof status.fresh, boolean>(true));
@@ -114,6 +123,7 @@ fleet.on('truck:moved', ({ data, namespace }) => {
   same<typeof namespace, 'trucks'>(true);
 });
 fleet.on('trucks', (event) => same<typeof event.type, 'truck:moved'>(true));
+fleet.on('gap', ({ namespaces }) => same<typeof namespaces, readonly 'trucks'[]>(true));
 void fleet.publish('truck:moved', { truckId: 't', km: 3 });
 // @ts-expect-error: that is of the shop
 fleet.on('order:created', () => {});
