@@ -81,8 +81,8 @@ export function createFeed(out: Out, given: Position | null | undefined) {
   let user: string | undefined;
   /** The position that the user gave: as long as it is `position`, all is to be restored from it. */
   let start: Position | null = null;
-  // It may come from a storage that holds anything.
-  if (typeof given?.epoch === 'string' && typeof given.id === 'string') start = { epoch: given.epoch, id: given.id };
+  // It may come from a storage that holds anything. What is no position is one that the node does not know: a gap.
+  if (given != null) start = { epoch: String(given.epoch), id: String(given.id) };
   /** Where to go on from. */
   let position = start;
   /** Where `refresh` was last told about. */

@@ -170,7 +170,10 @@ export interface ClientOptions<C extends Catalogue = ShopCatalogue> {
   auth?: Auth | undefined;
   /** What to subscribe to from the start. */
   namespaces?: readonly NamespaceName<C>[] | undefined;
-  /** Where to go on from: a `position` kept from an earlier client, such as that of a page before its reload. */
+  /**
+   * Where to go on from: a `position` kept from an earlier client, such as that of a page before its reload.
+   * What is no position, or none that the node knows, becomes a `gap`.
+   */
   since?: Position | null | undefined;
   /** Come back after a connection is lost. By default `true`. */
   reconnect?: boolean | undefined;

@@ -259,6 +259,29 @@ describe('a return', () => {
     expect(ids(after.got)).toEqual([second]);
   });
 
+  it('from what was no position is a gap', async () => {
+    node = await Node.start();
+    for (const since of ['nonsense', { epoch: 7 }, {}]) {
+      const client = node.client({ namespaces: ['orders'], since: since as never });
+      await client.connect();
+      await client.when((status) => status.fresh);
+      expect(client.told).toEqual(['gap epoch_changed']);
+      await node.post(order(1));
+      await client.count(1);
+    }
+  });
+
+  it('to a node that is not there says why', async () => {
+    node = await Node.start();
+    const client = node.client();
+    await node.stop();
+    void client.connect();
+    await client.when((status) => status.phase === 'waiting');
+    const { error } = client.status.getSnapshot();
+    expect(error).toMatchObject({ code: 'connection_lost', retryable: true, cause: { code: 'ECONNREFUSED' } });
+    expect(error?.message).toBe(`${node.url}: connect ECONNREFUSED 127.0.0.1:${node.port}`);
+  });
+
   it('of a quiet subscription is no loss, however much happened elsewhere', async () => {
     node = await Node.start({ WS_HISTORY_EVENTS: '100' });
     const cable = await Cable.to(node);

@@ -146,7 +146,7 @@ describe('what is asked for', () => {
     claim('orders');
     open();
     const [command] = feed.plan();
-    expect(feed.refused(command as Command, new OmnicastError('bad_message'))).toBe(false);
+    expect(feed.refused(command as Command, new OmnicastError('bad_message', 'no'))).toBe(false);
     expect(plan()).toEqual([]);
     expect(out).toEqual(['refused bad_message']);
   });
@@ -396,7 +396,7 @@ describe('a return', () => {
     feed.release([one]);
     const [command] = feed.plan();
     expect(command?.data.namespaces).toEqual(['products']);
-    feed.refused(command as Command, new OmnicastError('bad_message'));
+    feed.refused(command as Command, new OmnicastError('bad_message', 'no'));
     expect(out).toEqual(['gap products bad_message 4', 'refused bad_message']);
     expect(feed.isWhole()).toBe(true);
   });
@@ -503,8 +503,21 @@ describe('a position of the user\'s own', () => {
     expect(out).toEqual(['gap orders bad_position 999999999999', '10']);
   });
 
-  it('that is none is none', () => {
-    for (const since of [null, undefined, {}, { epoch: 'e1' }, { epoch: 1, id: 2 }, 'x', []]) {
+  it('that was none is a gap', () => {
+    for (const since of [{}, { epoch: 'e1' }, { epoch: 1, id: 2 }, 'x', '', 7, []]) {
+      feed = make(since);
+      claim('orders');
+      open('9');
+      const [command] = feed.plan();
+      expect(command?.data.since).toEqual({ epoch: expect.any(String), id: expect.any(String) });
+      answer(command, '9', { recovered: false, reason: 'epoch_changed' });
+      event('10');
+      expect(out.splice(0)).toEqual([expect.stringMatching(/^gap orders epoch_changed/), '10']);
+    }
+  });
+
+  it('that was not given is none', () => {
+    for (const since of [null, undefined]) {
       feed = make(since);
       claim('orders');
       open('9');
