@@ -25,7 +25,7 @@ export interface RawEvent {
 /** A command to be sent. */
 export interface Command {
   readonly type: 'subscribe' | 'unsubscribe';
-  readonly data: { readonly namespaces: string[]; readonly keys?: readonly string[]; readonly since?: Position };
+  readonly data: { readonly namespaces: string[]; readonly keys?: readonly string[] | undefined; readonly since?: Position };
   /** Those who wait for its answer. */
   readonly claims: Claim[];
 }
@@ -152,8 +152,12 @@ export function createFeed(out: Out, given: Position | null | undefined) {
 
   /** Hands on what waits, in order: all of it, or what comes before this id. */
   function handBefore(id?: string): void {
-    const end = id === undefined ? -1 : waiting.findIndex((event) => !isNewer(id, event.id));
-    for (const event of waiting.splice(0, end < 0 ? waiting.length : end)) hand(event);
+    let end = 0;
+    for (const event of waiting) {
+      if (id !== undefined && !isNewer(id, event.id)) break;
+      end += 1;
+    }
+    for (const event of waiting.splice(0, end)) hand(event);
   }
 
   /** Hands an event on, once. A handler may end the connection: the rest is for the next one. */
@@ -222,8 +226,7 @@ export function createFeed(out: Out, given: Position | null | undefined) {
       }
       user = who;
       epoch = now;
-      const restored = (namespace: string) => position && (position === start || known.has(namespace));
-      owed = [...wanted().keys()].filter(restored);
+      owed = [...wanted().keys()].filter((namespace) => position && (position === start || known.has(namespace)));
       renew(lastEventId, namespaces);
     },
 
@@ -247,11 +250,11 @@ export function createFeed(out: Out, given: Position | null | undefined) {
         lines.delete(namespace);
       }
       const those = owed.filter((namespace) => wishes.has(namespace) && allowed.includes(namespace));
-      if (those.length > 0 && position) {
+      if (position) {
         const kinds = new Set(those.map((namespace) => JSON.stringify(wishes.get(namespace))));
         const keys = kinds.size === 1 && wishes.get(those[0] ?? '');
         for (const namespace of those) {
-          replay = join(namespace, 'subscribe', { ...(keys && { keys }), since: position });
+          replay = join(namespace, 'subscribe', { keys: keys || undefined, since: position });
           lines.set(namespace, { asked: JSON.stringify(keys || null), flying: replay });
         }
       }
@@ -267,7 +270,7 @@ export function createFeed(out: Out, given: Position | null | undefined) {
         const line = lines.get(namespace);
         const asked = JSON.stringify(keys);
         if (line?.asked !== asked) {
-          const command = join(namespace, 'subscribe', keys ? { keys } : {});
+          const command = join(namespace, 'subscribe', { keys: keys ?? undefined });
           lines.set(namespace, { asked, flying: command });
           command.claims.push(...waiters);
         } else if (line.flying) line.flying.claims.push(...waiters);
@@ -286,10 +289,14 @@ export function createFeed(out: Out, given: Position | null | undefined) {
       const moved = position !== refreshed;
       refreshed = position;
       if (moved || !isWhole()) return undefined;
-      const settled = [...lines].filter(([, { asked, flying }]) => asked && !flying);
-      const [least] = settled.sort(([, a], [, b]) => a.asked.length - b.asked.length);
-      const keys: string[] | null = least && JSON.parse(least[1].asked);
-      return least && { type: 'subscribe', data: { namespaces: [least[0]], ...(keys && { keys }) }, claims: [] };
+      let least: Command | undefined;
+      let length = Infinity;
+      for (const [namespace, { asked, flying }] of lines) {
+        if (!asked || flying || asked.length >= length) continue;
+        ({ length } = asked);
+        least = { type: 'subscribe', data: { namespaces: [namespace], keys: JSON.parse(asked) ?? undefined }, claims: [] };
+      }
+      return least;
     },
 
     /** The node has done it. */

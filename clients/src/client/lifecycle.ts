@@ -154,7 +154,7 @@ const stop: Handler = (life, world) =>
 
 /** Whether a close code says to stay away. */
 export function staysAway(code: number): boolean {
-  return (code >= 4000 && code < 4100) || [1002, 1003, 1007, 1009].includes(code);
+  return /^(40\d\d|100[2379])$/.test(String(code));
 }
 
 /** The row of failures, which a session that lasted ends. */
@@ -173,10 +173,9 @@ function ended(life: Life, world: World, cause: Cause): Step {
   // The same credential has expired for good.
   const spent = code === 4101 && !world.renewable;
   if (!reconnect || !retry || spent || failures >= maxReconnectAttempts) return enter(next, world, 'closed', null, 'drop');
-  const least = Math.max(Number(cause.retryAfterMs) || 0, code >= 4100 && code < 4200 ? base : 0);
+  const least = Math.max(Number(cause.retryAfterMs) || 0, /^41/.test(String(code)) ? base : 0);
   const delay = least + world.random() * Math.min(maxReconnectInterval, base * 2 ** failures);
-  const waiting = { ...next, failures: failures + 1, notBefore: world.now + least };
-  return enter(waiting, world, 'waiting', delay, 'drop');
+  return enter({ ...next, failures: failures + 1, notBefore: world.now + least }, world, 'waiting', delay, 'drop');
 }
 
 const lost = (life: Life, world: World, input: { cause: Cause }) => ended(life, world, input.cause);
@@ -190,9 +189,8 @@ const hasten: Handler = (life, world) =>
 
 /** Something woke: come back sooner, though not sooner than the node allows, and not all at once. */
 const hurry: Handler = (life, world) => {
-  const from = Math.max(life.notBefore, world.now);
-  const due = Math.min(life.due, from + world.random() * baseOf(world));
-  return until({ ...life, due }, world);
+  const wait = world.random() * baseOf(world);
+  return until({ ...life, due: Math.min(life.due, Math.max(life.notBefore, world.now) + wait) }, world);
 };
 
 /** Looks after a live connection. */
@@ -293,7 +291,7 @@ export const MACHINE: { readonly [P in Phase]: { readonly [T in Input['type']]?:
 
 /** The next life. */
 export function step(life: Life, world: World, input: Input): Step {
-  const stale = 'turn' in input && input.turn !== life.turn;
-  const handler = stale ? undefined : MACHINE[life.phase][input.type];
+  const { turn = life.turn } = input as { readonly turn?: number };
+  const handler = turn === life.turn && MACHINE[life.phase][input.type];
   return handler ? handler(life, world, input as never) : { life, effects: [] };
 }

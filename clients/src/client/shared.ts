@@ -12,13 +12,7 @@ const KEY = Symbol.for('omnicast.shared');
 export function getSharedClient<C extends Catalogue = ShopCatalogue>(
   options: ClientOptions<C> = {},
 ): OmnicastClient<C> {
-  const page = globalThis as { [KEY]?: Map<string, unknown> };
-  const clients = (page[KEY] ??= new Map());
-  const url = address(options.url);
-  let client = clients.get(url) as OmnicastClient<C> | undefined;
-  if (!client) {
-    client = createClient(options);
-    clients.set(url, client);
-  }
-  return client;
+  const page = globalThis as { [KEY]?: Record<string, unknown> };
+  const clients = (page[KEY] ??= {});
+  return (clients[address(options.url)] ??= createClient(options)) as OmnicastClient<C>;
 }
