@@ -1,9 +1,9 @@
 // The shell around the machine: sockets, timers, credentials, handlers, promises.
 
 import { OmnicastError } from './error.js';
-import { type Command, createFeed, type RawEvent } from './feed.js';
+import { type Claim, type Command, createFeed, type RawEvent } from './feed.js';
 import { BORN, type Cause, type Effect, type Input, step } from './lifecycle.js';
-import { address, platform, type Runtime } from './runtime.js';
+import { address, isWhole, platform, type Runtime } from './runtime.js';
 import type {
   Answer,
   AuthReason,
@@ -46,7 +46,7 @@ interface Entry {
  * Is called once, with the answer to a command or with the error that came instead of it; never later
  * than its message.
  */
-type Reply<T = Answer> = (error: OmnicastError | null, answer?: T) => void;
+type Reply<T = Answer> = (error?: OmnicastError | null, answer?: T) => void;
 
 /** A promise, and what settles it from outside. Nobody has to wait for it. */
 function defer<T>(): [promise: Promise<T>, settle: Reply<T>] {
@@ -58,9 +58,7 @@ function defer<T>(): [promise: Promise<T>, settle: Reply<T>] {
   return [promise, settle];
 }
 
-const lost = () => new OmnicastError('connection_lost', '', { retryable: true });
-
-const list = (names: string | readonly string[]): readonly string[] => (typeof names === 'string' ? [names] : names);
+const list = (names: string | readonly string[]): readonly string[] => [names].flat();
 
 /** Makes a client. It connects when told to. Its methods need no `this`. */
 export function createClient<C extends Catalogue = ShopCatalogue>(
@@ -77,18 +75,11 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
   let { auth } = options;
   let life = BORN;
   let error: OmnicastError | null = null;
-  let snapshot: Status = {
-    phase: 'idle',
-    attempts: 0,
-    retryAt: null,
-    error: null,
-    session: null,
-    fresh: false,
-    freshAt: null,
-  };
+  /** The rest is told below. */
+  let snapshot = { freshAt: null } as Status;
   let socket: SocketLike | undefined;
   let credential: Credential | undefined;
-  let session: Session | null = null;
+  let session: Session | undefined;
   let lastId = 0;
   let heard = 0;
   let heardAt = 0;
@@ -99,6 +90,12 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
   let stopPause: (() => void) | undefined;
   /** Those who wait for `connect`. */
   let arrival: [Promise<Session>, Reply<Session>] | undefined;
+
+  /** What those hear who wait for something when the connection goes. */
+  function lost(): OmnicastError {
+    const retryable = life.phase !== 'idle';
+    return new OmnicastError(retryable ? 'connection_lost' : 'disconnected', error?.message, { retryable });
+  }
 
   // --- handlers --------------------------------------------------------------------------------
 
@@ -132,7 +129,6 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
 
   /** Tells the state, where it is another one. */
   function tell(): void {
-    const before = snapshot;
     const { phase, failures, due } = life;
     const fresh = phase === 'live' && feed.isWhole();
     const status: Status = {
@@ -140,14 +136,13 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
       attempts: phase === 'live' ? 0 : failures,
       retryAt: phase === 'waiting' ? due : null,
       error,
-      session,
+      session: session ?? null,
       fresh,
       // What was delivered was all there is as of the last message, not as of the loss.
-      freshAt: before.fresh && !fresh ? heardAt : before.freshAt,
+      freshAt: snapshot.fresh && !fresh ? heardAt : snapshot.freshAt,
     };
-    if ((Object.keys(status) as (keyof Status)[]).every((key) => status[key] === before[key])) return;
-    snapshot = status;
-    emit('status', status);
+    const isOther = (key: string) => status[key as keyof Status] !== snapshot[key as keyof Status];
+    if (Object.keys(status).some(isOther)) emit('status', (snapshot = status));
   }
 
   // --- the machine -----------------------------------------------------------------------------
@@ -161,7 +156,8 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
     if (before.phase !== phase && debug) debug(`${before.phase} → ${phase}`, cause);
     if (before.cause !== cause) {
       const { code: closeCode, reason = '', message, retryAfterMs } = cause ?? {};
-      error = cause && new OmnicastError(reason, message, { closeCode, retryable: phase !== 'closed', retryAfterMs });
+      const detail = { closeCode, retryable: phase !== 'closed', retryAfterMs };
+      error = cause && new OmnicastError(reason, message, detail, cause?.cause);
     }
     for (const effect of next.effects) perform(effect);
     // An effect may already have led on.
@@ -171,7 +167,10 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
       stopWake = undefined;
       arrive(error ?? lost());
     } else stopWake ??= runtime.onWake(wake);
+    const final = phase === 'closed' && before.phase !== phase && error;
     tell();
+    // That nobody is signed in is no failure.
+    if (final && (final.code !== 'no_credential' || !auth)) report(final);
   }
 
   function perform(effect: Effect): void {
@@ -196,8 +195,9 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
         break;
       case 'authenticate':
         sendAuth(credential as Credential, (failure) => {
-          // These two are followed by a close, which says what to do.
-          if (failure && !['auth_failed', 'token_expired'].includes(failure.code)) fail(turn, failure);
+          // These two are followed by a close, which says what to do; but not that a fresh one had expired.
+          if (failure?.code === 'token_expired') report(failure);
+          else if (failure && failure.code !== 'auth_failed') fail(turn, failure);
         });
         break;
       case 'drop':
@@ -223,8 +223,8 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
   }
 
   /** The connection could not be made. */
-  function fail(turn: number, { code: reason, message, retryable: retry, retryAfterMs }: OmnicastError): void {
-    lose(turn, { code: 1006, reason, message, retry, retryAfterMs });
+  function fail(turn: number, { code: reason, message, retryable: retry, retryAfterMs, cause }: OmnicastError): void {
+    lose(turn, { reason, message, retry, retryAfterMs, cause });
   }
 
   function wake(): void {
@@ -240,7 +240,7 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
 
   /** Tells those who wait for `connect`. */
   function arrive(failure: OmnicastError | null): void {
-    arrival?.[1](failure, session ?? undefined);
+    arrival?.[1](failure, session);
     arrival = undefined;
   }
 
@@ -248,6 +248,8 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
 
   async function fetchCredential(reason: AuthReason): Promise<Credential> {
     let fetched: Credential | null | undefined;
+    // Another attempt would be the same.
+    if (!isWhole(url)) throw new OmnicastError('bad_url', `url must be like wss://host/api/ws, not ${url}`);
     try {
       fetched = await (typeof auth === 'function' ? auth(reason) : auth);
     } catch (cause) {
@@ -272,7 +274,7 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
         arrive(null);
       }
       flush();
-      reply(null, session ?? undefined);
+      reply(null, session);
     });
   }
 
@@ -297,25 +299,34 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
 
   function open(turn: number): void {
     const Socket = options.WebSocket ?? runtime.WebSocket;
+    let told: { error?: unknown; message?: string } = {};
     try {
-      if (!Socket) throw new Error('there is no WebSocket here; give one as an option');
+      if (!Socket) throw new Error('no WebSocket here: give one as an option');
       socket = new Socket(url);
       heard = 0;
       socket.onopen = () => dispatch({ type: 'opened', turn });
       socket.onmessage = ({ data }: { data: unknown }) => hear(turn, data);
-      socket.onclose = ({ code, reason }: { code?: number; reason?: string }) =>
-        lose(turn, { code: code ?? 1006, reason: reason || 'connection_lost' });
-      // What matters comes with the close.
-      socket.onerror = () => {};
+      socket.onclose = ({ code = 1006, reason }: { code?: number; reason?: string }) =>
+        lose(turn, {
+          code,
+          reason: reason || 'connection_lost',
+          message: `${url}: ${told.message ?? `closed with ${code}`}`,
+          cause: told.error,
+        });
+      // The close comes after it. Browsers do not tell what it was.
+      socket.onerror = (event) => {
+        told = event;
+      };
     } catch (cause) {
-      fail(turn, new OmnicastError('no_socket', (cause as Error).message));
+      const { name, message } = cause as Error;
+      fail(turn, new OmnicastError(name === 'SyntaxError' ? 'bad_url' : 'no_socket', message, {}, cause));
     }
   }
 
   function drop(): void {
     const old = socket;
     socket = undefined;
-    session = null;
+    session = undefined;
     feed.shut();
     stopPause?.();
     stopPause = undefined;
@@ -335,14 +346,14 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
   function ask(type: string, data: object | undefined, reply: Reply): void {
     const id = (lastId += 1);
     const text = JSON.stringify({ type, id, data });
-    if (text.length > MESSAGE_MAX) return reply(new OmnicastError('too_large', type));
+    if (text.length > MESSAGE_MAX) return reply(new OmnicastError('too_large', `${type} is too large`));
     const once: Reply = (failure, answer) => {
       stop();
       pending.delete(id);
       reply(failure, answer);
     };
     const stop = timer(options.commandTimeout ?? 10_000, () =>
-      once(new OmnicastError('timeout', type, { retryable: true })),
+      once(new OmnicastError('timeout', `no answer to ${type}`, { retryable: true })),
     );
     pending.set(id, once);
     // A token is nobody's business.
@@ -374,18 +385,16 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
       // The welcome is an event in form; it answers `auth`.
       if (typeof id === 'string' && message.data) feed.event(message as unknown as RawEvent);
       else if (Array.isArray(data.namespaces)) reply?.(null, message as Answer);
-      else throw new TypeError('no event');
+      else throw new TypeError('no message');
     } else if (type === 'closing') {
       lose(turn, data as unknown as Cause);
     } else if (type === 'session_expiring') {
-      dispatch({ type: 'expiring', turn, expiresAt: Number(data.expiresAt) });
+      dispatch({ type: 'expiring', turn, expiresAt: data.expiresAt as number });
     } else if (type === 'caught_up') {
       feed.caughtUp(data as unknown as Recovered);
       tell();
     } else if (type === 'error') {
-      const failure = new OmnicastError(String(data.code), String(data.message), data);
-      if (reply) reply(failure);
-      else report(failure);
+      (reply ?? report)(new OmnicastError(data.code as string, data.message as string, data));
     } else reply?.(null, { ...message, data } as Answer);
   }
 
@@ -438,16 +447,15 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
 
   function subscribe(namespaces: string | readonly string[], keys?: readonly string[]) {
     // What the node refuses anyway: a slip must not become a subscription to all or to nothing.
-    if (keys?.length === 0) throw new TypeError('omnicast: keys is empty; leave it out to get all');
-    const [ready, settle] = defer<void>();
-    const names = new Set(list(namespaces));
-    let left = names.size;
-    const claims = [...names].map((name) =>
-      feed.claim(name, keys, (failure) => {
-        left -= 1;
-        if (failure || left === 0) settle(failure ?? null);
-      }),
-    );
+    if (keys?.length === 0) throw new TypeError('omnicast: keys is empty');
+    const claims: Claim[] = [];
+    const answers = [...new Set(list(namespaces))].map((name) => {
+      const [answer, settle] = defer<void>();
+      claims.push(feed.claim(name, keys, settle));
+      return answer;
+    });
+    const ready = Promise.all(answers).then(() => {});
+    ready.catch(() => {});
     plan();
     const undo = () => {
       feed.release(claims);
@@ -462,11 +470,12 @@ export function createClient<C extends Catalogue = ShopCatalogue>(
   function send(type: string, data?: object): Promise<Answer> {
     const [promise, settle] = defer<Answer>();
     if (session) ask(type, data, settle);
-    else settle(new OmnicastError('not_connected', type, { retryable: true }));
+    else settle(new OmnicastError('not_connected', undefined, { retryable: true }));
     return promise;
   }
 
-  if (options.namespaces?.length) subscribe(options.namespaces);
+  subscribe(options.namespaces ?? []);
+  tell();
 
   return {
     url,

@@ -263,7 +263,7 @@ export function createFeed(out: Out, given: Position | null | undefined) {
         const waiters = [...claims].filter((claim) => claim.namespace === namespace && claim.settle);
         if (!allowed.includes(namespace)) {
           if (known.delete(namespace) || waiters.length > 0) {
-            refuse(waiters, new OmnicastError('forbidden_namespace', namespace));
+            refuse(waiters, new OmnicastError('forbidden_namespace', `forbidden: ${namespace}`));
           }
           continue;
         }

@@ -13,10 +13,12 @@ export type Phase = 'idle' | 'connecting' | 'authenticating' | 'live' | 'waiting
 
 /** Why a connection ended, or why there was none. */
 export interface Cause {
-  /** The close code; 1006 where nobody said one. */
-  readonly code: number;
+  /** The close code, where there was a close. */
+  readonly code?: number | undefined;
   readonly reason: string;
-  readonly message?: string;
+  readonly message?: string | undefined;
+  /** What was thrown or told beneath it. */
+  readonly cause?: unknown;
   /** Whether to come back, where that was said. Otherwise the close code decides. */
   readonly retry?: boolean | undefined;
   readonly retryAfterMs?: number | undefined;
@@ -111,12 +113,12 @@ const ASLEEP_MS = 5_000;
 const LATE_MS = 1_000;
 /** What a node may take to give a sign of life after a sleep. */
 const AWAKE_MS = 2_000;
-/** A credential is not renewed more often than this. */
+/** A credential is not renewed more often than this, unless it is good for less than twice as long. */
 const RENEW_EVERY_MS = 5_000;
-/** Notice is given this long before a session ends. */
-const NOTICE_MS = 60_000;
 /** However short a session is. */
 const RENEW_LEAST_MS = 1_000;
+/** Notice is given this long before a session ends. */
+const NOTICE_MS = 60_000;
 
 export const BORN: Life = {
   phase: 'idle',
@@ -167,7 +169,7 @@ const baseOf = (world: World) => world.rules.reconnectInterval ?? 1_000;
 function ended(life: Life, world: World, cause: Cause): Step {
   const { reconnect = true, maxReconnectInterval = 30_000, maxReconnectAttempts = Infinity } = world.rules;
   const base = baseOf(world);
-  const { code, retry = !staysAway(code) } = cause;
+  const { code = 0, retry = !staysAway(code) } = cause;
   const failures = failuresOf(life, world);
   const next = { ...life, cause, failures, turn: life.turn + 1 };
   // The same credential has expired for good.
@@ -181,7 +183,7 @@ function ended(life: Life, world: World, cause: Cause): Step {
 const lost = (life: Life, world: World, input: { cause: Cause }) => ended(life, world, input.cause);
 
 const tooLate: Handler = (life, world) =>
-  ended(life, world, { code: 1006, reason: 'timeout' });
+  ended(life, world, { reason: 'timeout' });
 
 /** An attempt that sleep or a change of network has gone over is begun anew. */
 const hasten: Handler = (life, world) =>
@@ -206,7 +208,7 @@ function look(life: Life, world: World, woken: boolean): Step {
     // A page in the background is late every time: then two without an answer will do.
     if (late < LATE_MS || probe.again) {
       if (probe.awake) return attempt({ ...life, failures: failuresOf(life, world) }, world);
-      return ended(life, world, { code: 1006, reason: 'no_answer' });
+      return ended(life, world, { reason: 'no_answer' });
     }
     effects.push('ping');
   } else if (awake ? !probe?.awake : !probe && now - heardAt >= pingInterval) {

@@ -45,16 +45,17 @@ export function platform(): Runtime {
   };
 }
 
-/** Without a page: the node's own default on this machine. */
-const HERE = 'ws://127.0.0.1:3001';
+/** Whether an address is whole. It needs no `URL`: that of React Native knows no `ws:`, and older ones add to the path. */
+export const isWhole = (url: string): boolean => /^(ws|http)s?:\/\/[^/]/.test(url);
 
-/** The address of the node, as a socket takes it. */
+/** The address of the node as a socket takes it; one that is no address is left as it is. */
 export function address(url: string | URL | undefined): string {
   const page = (globalThis as { location?: { href?: string } }).location?.href;
-  const text = String(url ?? (page ? '/api/ws' : HERE));
-  // A whole address needs no `URL`: that of React Native knows no `ws:`, and older ones add to the path.
-  const isWhole = /^(ws|http)s?:\/\/[^/]/.test(text);
-  const full = (isWhole ? text : new URL(text, page ?? HERE).href).replace(/^http/, 'ws');
-  if (!/^wss?:/.test(full)) throw new TypeError(`omnicast: bad address: ${full}`);
-  return full.replace(/^(wss?:\/\/[^/?]+)\/?$/, '$1/api/ws');
+  let text = String(url ?? '/api/ws');
+  try {
+    if (!isWhole(text)) text = new URL(text, page).href;
+  } catch {
+    // It is told when it is needed: a server that renders the page knows no location.
+  }
+  return text.replace(/^http/, 'ws').replace(/^(wss?:\/\/[^/?]+)\/?$/, '$1/api/ws');
 }

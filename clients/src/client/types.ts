@@ -164,7 +164,7 @@ export interface SocketLike {
 export interface ClientOptions<C extends Catalogue = ShopCatalogue> {
   /**
    * The node: `wss://shop.example/api/ws`, or relative to the page. By default `/api/ws` of the page's
-   * host, and without a page the node's own default on this machine.
+   * host. Without a page it has to be whole, or `connect` fails with `bad_url`.
    */
   url?: string | URL | undefined;
   auth?: Auth | undefined;
@@ -215,7 +215,8 @@ export interface OmnicastClient<C extends Catalogue = ShopCatalogue> {
 
   /**
    * Connects, and keeps connected. Settles once it is live, or once it is closed for good. While the client
-   * waits for its next attempt, it goes on waiting; `wake` makes it come sooner.
+   * waits for its next attempt, it goes on waiting; `wake` makes it come sooner. Nobody has to wait for it:
+   * why it closed for good is told to the handlers of `error` too.
    */
   connect(): Promise<Session>;
 

@@ -27,7 +27,8 @@ export function hubOf(client: OmnicastClient, rules: Rules = {}): Hub {
 /** The hub of the page's connection to this address. What the client takes only once comes from whoever is first. */
 export function hubAt(url: string | undefined, { since, debug }: Pick<ClientOptions, 'since' | 'debug'>): Hub {
   // The client looks at the rest as it goes.
-  const rules: ClientOptions = { url, since, debug };
+  // Nobody is signed in until a component says who.
+  const rules: ClientOptions = { url, since, debug, auth: () => null };
   return hubOf(getSharedClient(rules), rules);
 }
 

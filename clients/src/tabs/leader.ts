@@ -118,7 +118,7 @@ export function createLeader(
   /** Sockets whose messages are looked at before the client has them. */
   function tap(Socket: ClientOptions['WebSocket']) {
     return function (url: string): SocketLike {
-      if (!Socket) throw new Error('there is no WebSocket here; give one as an option');
+      if (!Socket) throw new Error('no WebSocket here: give one as an option');
       const real = new Socket(url);
       const near: SocketLike = {
         onopen: null,
@@ -165,7 +165,11 @@ export function createLeader(
     return true;
   }
 
-  link.on('error', (failure) => report(JSON.stringify(refusal(failure))));
+  link.on('error', (failure) => {
+    // Why it is closed for good is told to all ports, but for this: it is known here only.
+    if (link.status.getSnapshot().phase === 'closed' && failure.code !== 'no_credential') return;
+    report(JSON.stringify(refusal(failure)));
+  });
 
   link.on('status', (now) => {
     const before = status;
@@ -185,14 +189,14 @@ export function createLeader(
   /** It is closed for good, and so are all ports. */
   function stayAway(): void {
     const { error } = standing();
-    const data = { code: Number(error?.detail.closeCode) || 1006, reason: error?.code, message: error?.about, retry: false };
+    const data = { code: Number(error?.detail.closeCode) || 1006, reason: error?.code, message: error?.message, retry: false };
     say([...ports.keys()], { type: 'closing', data });
     ports.clear();
   }
 
   function standing(): Standing {
     const { phase, attempts, retryAt, error } = link.status.getSnapshot();
-    return { phase, attempts, retryAt, error: error && { code: error.code, about: aboutOf(error), detail: error.detail } };
+    return { phase, attempts, retryAt, error: error && { code: error.code, message: error.message, detail: error.detail } };
   }
 
   function lose(): void {
@@ -227,7 +231,7 @@ export function createLeader(
   function ask(type: string, data: unknown, reply: (answer: Message) => void): void {
     const id = `t${(called += 1)}`;
     const text = JSON.stringify({ type, id, data });
-    if (text.length > MESSAGE_MAX) return reply(refusal(new OmnicastError('too_large', type)));
+    if (text.length > MESSAGE_MAX) return reply(refusal(new OmnicastError('too_large', `${type} is too large`)));
     calls.set(id, reply);
     try {
       socket?.send(text);
@@ -288,7 +292,7 @@ export function createLeader(
       say([port.name], { ...welcome, replyTo: id, data: { ...welcome?.data, ...session, epoch, lastEventId: head } });
     } else if (type === 'subscribe' || type === 'unsubscribe') {
       const { namespaces, keys, since } = data;
-      if (!Array.isArray(namespaces)) return answer(refusal(new OmnicastError('bad_message', 'namespaces')));
+      if (!Array.isArray(namespaces)) return answer(refusal(new OmnicastError('bad_message', 'namespaces is missing')));
       wish({
         port,
         id,
@@ -524,11 +528,8 @@ export function createLeader(
   };
 }
 
-/** What an error says beside its code. */
-const aboutOf = ({ code, message }: OmnicastError): string => message.slice(code.length + 2);
-
 /** An error as the node would say it. What was wrong in detail stays here: it may be no JSON. */
 const refusal = (error: OmnicastError): Message => {
-  const { code, retryable, retryAfterMs } = error;
-  return { type: 'error', data: { code, message: aboutOf(error), retryable, retryAfterMs } };
+  const { code, message, retryable, retryAfterMs } = error;
+  return { type: 'error', data: { code, message, retryable, retryAfterMs } };
 };

@@ -29,5 +29,5 @@ export type Down = { readonly by: string } & (
 
 /** The state of the connection. An error does not pass as it is. */
 export interface Standing extends Pick<Status, 'phase' | 'attempts' | 'retryAt'> {
-  readonly error: { readonly code: string; readonly about: string; readonly detail: Record<string, unknown> } | null;
+  readonly error: { readonly code: string; readonly message: string; readonly detail: Record<string, unknown> } | null;
 }

@@ -140,7 +140,7 @@ function createTab<C extends Catalogue>(options: ClientOptions<C>, scope: string
         phase,
         attempts,
         retryAt,
-        error: error && new OmnicastError(error.code, error.about, error.detail),
+        error: error && new OmnicastError(error.code, error.message, error.detail),
       };
       if (leader !== message.by) {
         leader = message.by;

@@ -173,6 +173,7 @@ describe('tabs of one user', () => {
     for (const { client } of [a, b]) {
       expect(client.status.getSnapshot()).toMatchObject({ phase: 'closed', error: { code: 'kicked', detail: { closeCode: 4004 } } });
     }
+    expect([a.told, b.told]).toEqual([['error kicked'], ['error kicked']]);
     expect(a.sockets.length + b.sockets.length).toBe(1);
     b.connect();
     await browser.pass(200);
@@ -394,6 +395,16 @@ describe('a tab', () => {
     a.client.disconnect();
     await browser.pass(200);
     b.expectLive();
+  });
+
+  it('tells that there is no auth; but not that its function gives nothing', async () => {
+    for (const [auth, told] of [[undefined, ['error no_credential']], [() => null, []]] as const) {
+      const browser = new Browser();
+      const a = browser.tab({ auth }).connect();
+      await browser.pass(1_000);
+      expect(a.told).toEqual(told);
+      expect(a.client.status.getSnapshot()).toMatchObject({ phase: 'closed', error: { code: 'no_credential' } });
+    }
   });
 
   it('needs to know whose it is', () => {
