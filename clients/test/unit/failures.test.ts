@@ -70,6 +70,32 @@ describe('a client that closes for good though nobody waits for it', () => {
   });
 });
 
+describe('errors that nobody listens to', () => {
+  it('are on the console', async () => {
+    const client = createClient({ url: 'ws://node', auth: 't' }, world);
+    void client.connect();
+    await world.accept();
+    world.socket.raw('x');
+    expect(log).toHaveBeenCalledTimes(1);
+    const undo = client.on('error', () => {
+      throw new Error('again');
+    });
+    world.socket.raw('x');
+    expect(log).toHaveBeenCalledTimes(2);
+    undo();
+    world.socket.raw('x');
+    expect(log).toHaveBeenCalledTimes(3);
+  });
+
+  it('are not joined by a loss, after which the client comes back', async () => {
+    const client = createClient({ url: 'ws://node', auth: 't' }, world);
+    void client.connect();
+    await world.accept();
+    world.socket.shut();
+    expect(log).not.toHaveBeenCalled();
+  });
+});
+
 describe('a credential that has expired', () => {
   it('is told at each attempt, which goes on', async () => {
     const client = world.client({ auth: () => 'old' });
