@@ -189,8 +189,11 @@ describe('useWebSocket', () => {
       </>,
     );
     await stage.accept();
+    const told: string[] = [];
+    latest().on('error', ({ code }) => told.push(code));
     await stage.node(() => stage.world.socket.shut());
     expect(latest().status.phase).toBe('closed');
+    expect(told).toEqual(['connection_lost']);
   });
 
   it('shares the connection of code that is no component', async () => {
