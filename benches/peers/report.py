@@ -151,8 +151,11 @@ def against_bun(results):
     n = results.connections()[-1]
     figures = [("a burst of 40, CPU", "burst", "cpu_us_per_delivery"), ("overload, CPU", "overload", "cpu_us_per_delivery"),
                ("overload, p99", "overload", "p99_ms")]
-    words = [f"{name} {cell(results.ratio('node', 'crowd', phase, n, field, to='bun'))}" for name, phase, field in figures]
-    return f"Omnicast / Bun in the same round, {n:,} connections: {'; '.join(words)}."
+    lines = []
+    for node in [name for name in ("node", "node-window") if name in results.servers]:
+        words = [f"{name} {cell(results.ratio(node, 'crowd', phase, n, field, to='bun'))}" for name, phase, field in figures]
+        lines.append(f"{label(results, node)} / Bun in the same round, {n:,} connections: {'; '.join(words)}.")
+    return "\n\n".join(lines)
 
 
 def account(results):

@@ -136,15 +136,17 @@ NODE_WAYS = {
 }
 
 
-def node(shards):
+def node(shards=1, window_ms=0):
+    special = (f", {shards} shards" if shards > 1 else "") + (f", window of {window_ms} ms" if window_ms else "")
     return Server(
-        label="Omnicast" if shards == 1 else f"Omnicast, {shards} shards",
+        label="Omnicast" + special,
         version=node_version,
         command=lambda place: [install.node()],
         notes="rights, validation and heartbeats on; posts over HTTP to the control listener on TCP with its token",
         environment={
             "WS_PORT": "@PORT@",
             "WS_SHARDS": str(shards),
+            "WS_BATCH_WINDOW": str(window_ms),
             "WS_LOG": "error",
             "WS_MAX_CONNECTIONS": "20000",
             "WS_CONTROL_SOCKET": "@DIR@/control.sock",
@@ -152,7 +154,7 @@ def node(shards):
             "WS_CONTROL_TOKEN": NODE_TOKEN,
         },
         arguments=node_arguments,
-        ways=NODE_WAYS,
+        ways={} if special else NODE_WAYS,
         handshake=True,
     )
 
@@ -171,8 +173,9 @@ PRODUCTION = {"NODE_ENV": "production"}
 SERVERS = {
     "floor": floor(),
     "floor-gather": floor("gather"),
-    "node": node(1),
-    "node2": node(2),
+    "node": node(),
+    "node2": node(shards=2),
+    "node-window": node(window_ms=100),
     "bun": Server(
         label="Bun",
         version=lambda: call([install.bun(), "--version"]),
